@@ -1,0 +1,62 @@
+"""Keep the signals of a deep network even, from the first layer to the last and back, and prove it.
+
+Every name below is public. Each part is imported when it is first used, so that `import evenflow` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from evenflow.version import __version__
+
+if TYPE_CHECKING:
+    from evenflow import clip, init, norm, random, theory
+    from evenflow.diagnose import Diagnosis, Finding, Prescription, TreatmentRecord, check, treat_
+    from evenflow.errors import EvenflowError
+    from evenflow.theory import Fans, Gain, fans, gain
+
+__all__ = [
+    "Diagnosis",
+    "EvenflowError",
+    "Fans",
+    "Finding",
+    "Gain",
+    "Prescription",
+    "TreatmentRecord",
+    "__version__",
+    "check",
+    "clip",
+    "fans",
+    "gain",
+    "init",
+    "norm",
+    "random",
+    "theory",
+    "treat_",
+]
+
+_HOME = {
+    "Diagnosis": "evenflow.diagnose",
+    "EvenflowError": "evenflow.errors",
+    "Fans": "evenflow.theory",
+    "Finding": "evenflow.diagnose",
+    "Gain": "evenflow.theory",
+    "Prescription": "evenflow.diagnose",
+    "TreatmentRecord": "evenflow.diagnose",
+    "check": "evenflow.diagnose",
+    "fans": "evenflow.theory",
+    "gain": "evenflow.theory",
+    "treat_": "evenflow.diagnose",
+}
+_PARTS = {"clip", "init", "norm", "random", "theory"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _PARTS:
+        return import_module(f"evenflow.{name}")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'evenflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,65 @@
+"""What can go wrong, one class a situation.
+
+Every class is an `EvenflowError` and also the built-in error that torch or Python would raise in that situation, so
+that existing `except ValueError` code goes on working.
+"""
+
+
+class EvenflowError(Exception):
+    """Root of all errors that evenflow raises on purpose."""
+
+
+class ParameterValueError(EvenflowError, ValueError):
+    """A hyper-parameter has a value outside its range."""
+
+
+class ParameterTypeError(EvenflowError, TypeError):
+    """A hyper-parameter has the wrong type."""
+
+
+class TensorShapeError(EvenflowError, ValueError):
+    """A tensor has a shape that the operation is not defined for."""
+
+
+class TensorDtypeError(EvenflowError, TypeError):
+    """A tensor has a dtype that the operation is not defined for."""
+
+
+class UnknownLayerError(EvenflowError, TypeError):
+    """No rule is known for this type of layer."""
+
+
+class UnknownActivationError(EvenflowError, ValueError):
+    """No activation is known by this name."""
+
+
+class NonFiniteError(EvenflowError, RuntimeError):
+    """NaN or infinity where a finite number was required."""
+
+
+class NoParametersError(EvenflowError, ValueError):
+    """The model has no parameter that could be trained."""
+
+
+class BatchError(EvenflowError, ValueError):
+    """The batch is empty, of an unknown form, or does not fit the model."""
+
+
+class ModelError(EvenflowError, RuntimeError):
+    """The model raised, or returned something that no loss can be computed from."""
+
+
+class LossError(EvenflowError, ValueError):
+    """No loss function was given and none can be guessed, or the given one is unusable."""
+
+
+class TreatmentError(EvenflowError, RuntimeError):
+    """A treatment cannot be applied to this model, or has been undone already."""
+
+
+class SourceError(EvenflowError, ValueError):
+    """`FILE.py:NAME` or `package.module:NAME` does not lead to what was asked for."""
+
+
+class MissingExtraError(EvenflowError, ImportError):
+    """An optional dependency is not installed."""

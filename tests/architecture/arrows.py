@@ -1,0 +1,62 @@
+"""Which part of evenflow may import which, and a reader of the imports that finds the reversed ones."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+BASE = {"errors", "checks", "version"}
+
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "checks": {"errors"},
+    "theory": BASE,
+    "random": BASE,
+    "init": BASE | {"theory", "random"},
+    "norm": BASE,
+    "clip": BASE,
+    "probe": BASE | {"theory"},
+    "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
+    "data": BASE,
+    "report": BASE | {"diagnose", "probe"},
+    "cli": BASE | {"report", "diagnose", "probe", "data", "init", "norm", "clip", "theory"},
+}
+
+# Inside `diagnose`, only the remedies reach for the packages that change a model.
+REMEDIES_ONLY = {"random", "init", "norm", "clip"}
+
+
+def imported_modules(path: Path, package: str) -> Iterator[str]:
+    """Yield every dotted name that the file imports, at the top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package.split(".")[: len(package.split(".")) - node.level + 1]
+                yield ".".join([*base, node.module] if node.module else base)
+            elif node.module == "evenflow":
+                yield from (f"evenflow.{alias.name}" for alias in node.names)
+            else:
+                yield node.module or ""
+
+
+def reversed_arrows(root: Path) -> list[str]:
+    """List the imports below `root` (the folder of the package) that the table does not allow."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root).with_suffix("").parts
+        if inside in {("__init__",), ("__main__",)}:
+            continue
+        part = inside[0]
+        package = ".".join(("evenflow", *inside[:-1]))
+        for name in imported_modules(path, package):
+            if not name.startswith("evenflow.") or name.split(".")[1] == part:
+                continue
+            target = name.split(".")[1]
+            in_remedy = part == "diagnose" and inside[1] == "treat"
+            if target not in ALLOWED.get(part, set()) or (
+                part == "diagnose" and target in REMEDIES_ONLY and not in_remedy
+            ):
+                found.append(f"{'/'.join(inside)} imports {name}")
+    return found
