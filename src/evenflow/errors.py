@@ -25,6 +25,10 @@ class TensorDtypeError(EvenflowError, TypeError):
     """A tensor has a dtype that the operation is not defined for."""
 
 
+class SharedMemoryError(EvenflowError, RuntimeError):
+    """Elements of a tensor that is to be written share memory, as after `expand`."""
+
+
 class UnknownLayerError(EvenflowError, TypeError):
     """No rule is known for this type of layer."""
 
