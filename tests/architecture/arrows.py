@@ -19,7 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
     "data": BASE,
     "report": BASE | {"diagnose", "probe"},
-    "cli": BASE | {"report", "diagnose", "probe", "data", "init", "norm", "clip", "theory"},
+    "demo": BASE | {"data", "diagnose", "init", "random"},
+    "cli": BASE | {"data", "demo", "diagnose", "probe", "report"},
 }
 
 # Inside `diagnose`, only the remedies reach for the packages that change a model.

@@ -1,0 +1,43 @@
+"""loss-at-start: a classifier whose loss is far above that of guessing: wrong with confidence before it has learnt.
+
+Null: logits of root mean square up to sqrt(2) raise the expected cross-entropy by at most 1 over log(classes).
+Threshold: 2 over chance is a warning, 10 over it an error. A loss below chance is a trained network's and no fault.
+False positives: the null with a head at He's gain and 10 layers of width 64 exceeds 2 in less than 3 % of draws, as a
+warning only.
+"""
+
+from collections.abc import Iterator
+
+from evenflow.diagnose.finding import Finding
+from evenflow.diagnose.rules.reading import finite
+from evenflow.probe import NetworkRecord
+
+RULE = "loss-at-start"
+WARNING, ERROR = 2.0, 10.0
+
+
+def find(network: NetworkRecord) -> Iterator[Finding]:
+    """Compare the loss with that of a uniform guess."""
+    loss = network.loss
+    if loss.chance is None or not network.layers or not finite(network.output):
+        return
+    excess = loss.value - loss.chance
+    if not excess > WARNING:
+        return
+    head = network.layers[-1]
+    yield Finding(
+        RULE,
+        "error" if excess > ERROR else "warning",
+        head.name,
+        {
+            "loss": loss.value,
+            "chance": loss.chance,
+            "classes": loss.classes or 0,
+            "output_rms": network.output.rms,
+        },
+        f"The loss is {loss.value:.3g}, where guessing among {loss.classes} classes gives {loss.chance:.3g}: the "
+        "outputs (rms "
+        f"{network.output.rms:.3g}) are too large, and the first steps only shrink them.",
+        "Give the last layer smaller weights (LeCun or zero), or cure what enlarges its input.",
+        (head.name,),
+    )

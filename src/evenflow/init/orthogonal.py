@@ -1,0 +1,124 @@
+"""Orthogonal weights: a layer that keeps every length, not only the average one."""
+
+import torch
+from jaxtyping import Inexact
+from torch import Tensor
+
+from evenflow import checks
+from evenflow.errors import TensorShapeError
+from evenflow.init.haar import haar
+from evenflow.init.identity import centre
+from evenflow.init.source import as_stream, check_source
+from evenflow.init.tensors import drawable, of_dimensions
+from evenflow.random import Stream
+
+
+@torch.no_grad()
+def orthogonal_(
+    tensor: Inexact[Tensor, "..."],
+    gain: float = 1,
+    generator: torch.Generator | None = None,
+    *,
+    stream: Stream | None = None,
+) -> Tensor:
+    r"""Fill a weight with a random (semi-)orthogonal matrix, in place.
+
+    \[ W = \text{gain}\; Q, \quad Q^\top Q = I \text{ (rows} \ge \text{columns) or } Q Q^\top = I \]
+
+    with \(Q\) uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after
+    the first are flattened. The factorisation is done on the CPU, in double precision for float64 and
+    complex128 and in single for all others, so every device gets the same values; another build of LAPACK may
+    change their last bits.
+
+    Args:
+        tensor: A weight of two or more dimensions, floating-point or complex.
+        gain: Factor on the matrix.
+        generator: Where the key of the draws comes from; None is torch's default generator.
+        stream: The addressed stream to draw from, in place of a generator.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        TensorShapeError: The tensor has fewer than two dimensions.
+        TensorDtypeError: The tensor is neither floating-point nor complex.
+        SharedMemoryError: Elements of the tensor share memory.
+        ParameterTypeError: An argument has the wrong type.
+        ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
+
+    Example:
+        >>> weight = orthogonal_(torch.empty(2, 3, dtype=torch.float64))
+        >>> bool(torch.allclose(weight @ weight.T, torch.eye(2, dtype=torch.float64)))
+        True
+
+    References:
+        Drop-in for `torch.nn.init.orthogonal_`, which refuses bfloat16, half and complex tensors. Saxe et al.
+        2014, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", section
+        3.
+    """
+    drawable(tensor)
+    of_dimensions(tensor, 2, None, "orthogonal_")
+    factor = checks.real("gain", gain)
+    check_source(generator, stream)
+    if tensor.is_meta or tensor.numel() == 0:
+        return tensor
+    rows = tensor.shape[0]
+    matrix = haar(rows, tensor.numel() // rows, tensor.dtype, as_stream(generator, stream))
+    return tensor.copy_((matrix * factor).reshape(tensor.shape))
+
+
+@torch.no_grad()
+def delta_orthogonal_(
+    tensor: Inexact[Tensor, "out in *kernel"],
+    gain: float = 1.0,
+    *,
+    generator: torch.Generator | None = None,
+    stream: Stream | None = None,
+) -> Tensor:
+    r"""Fill a convolution's weight with zeros around an orthogonal matrix at the kernel's middle, in place.
+
+    \[ W_{:,:,\lfloor k/2 \rfloor} = \text{gain}\; Q, \quad Q^\top Q = I, \quad \text{all others } 0 \]
+
+    A convolution with stride 1 and padding k // 2 then keeps the length of the signal at every place, and
+    plain networks of thousands of layers can be trained.
+
+    Args:
+        tensor: The weight of a convolution over one to three dimensions, with at least as many outputs as
+            inputs.
+        gain: Factor on the matrix.
+        generator: Where the key of the draws comes from; None is torch's default generator.
+        stream: The addressed stream to draw from, in place of a generator.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        TensorShapeError: The tensor has not three to five dimensions, or fewer outputs than inputs.
+        TensorDtypeError: The tensor is neither floating-point nor complex.
+        SharedMemoryError: Elements of the tensor share memory.
+        ParameterTypeError: An argument has the wrong type.
+        ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
+
+    Example:
+        >>> weight = delta_orthogonal_(torch.empty(4, 2, 3, 3))
+        >>> int(weight.count_nonzero())
+        8
+
+    References:
+        Xiao et al. 2018, "Dynamical isometry and a mean field theory of CNNs", algorithm 1.
+    """
+    drawable(tensor)
+    of_dimensions(tensor, 3, 5, "delta_orthogonal_")
+    outputs, inputs = tensor.shape[:2]
+    if outputs < inputs:
+        raise TensorShapeError(
+            "delta_orthogonal_ needs at least as many output channels as input channels, so that lengths can "
+            f"be kept; got {outputs} outputs and {inputs} inputs: use orthogonal_"
+        )
+    factor = checks.real("gain", gain)
+    check_source(generator, stream)
+    if tensor.is_meta or tensor.numel() == 0:
+        return tensor
+    matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream))
+    centre(tensor.zero_()).copy_(matrix * factor)
+    return tensor

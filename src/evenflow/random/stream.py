@@ -1,0 +1,237 @@
+"""A stream: an endless sequence of random words that a seed and a name address."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenflow import checks
+from evenflow.errors import ParameterValueError
+from evenflow.random import philox
+from evenflow.random.key import stream_key
+from evenflow.random.normal import normal
+from evenflow.random.transforms import Floats
+from evenflow.random.truncated import truncated_normal
+from evenflow.random.uniform import uniform
+
+Shape = int | tuple[int, ...] | list[int]
+Words = NDArray[np.uint32]
+
+# Draws are made in chunks whose temporaries stay in the processor's cache.
+_CHUNK = 2**16
+_LAST = 2**64
+_LARGEST = float(np.finfo(np.float32).max)
+# Bounds that keep the float32 arithmetic of the transforms below overflow: no draw is beyond 6.8 deviations.
+_LOCATION = _LARGEST / 2
+_SCALE = _LARGEST / 16
+
+
+class Stream:
+    r"""Random numbers that are a function of (seed, name, index) and of nothing else.
+
+    \[
+    \mathrm{word}_i = \mathrm{Philox4x32}_{10}(\lfloor i/4 \rfloor;\ K(seed, name))_{i \bmod 4}
+    \]
+
+    with the key \(K\) of `evenflow.random.key`. Nothing is consumed: two calls with the same arguments return
+    the same numbers, element `i` does not depend on how many others are drawn, and `start` draws a part of a
+    whole. The bits are a promise for `words`, `uniform` and `normal`. `truncated_normal` rounds a float64
+    number with an error near 1e-15 once, so another build of SciPy may change the last bit of about one draw
+    in a million.
+
+    Args:
+        seed: An integer in [-2^63, 2^63).
+        name: Any text; for a model, the parameter's qualified name.
+
+    Raises:
+        ParameterTypeError: The seed is no integer or the name no string.
+        ParameterValueError: The seed does not fit 64 bits.
+
+    Example:
+        >>> whole = Stream(0, "layer.weight").normal((4, 3))
+        >>> part = Stream(0, "layer.weight").normal((2, 3), start=6)
+        >>> bool((whole[2:] == part).all())
+        True
+
+    References:
+        Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, seed: int, name: str) -> None:
+        self._key = stream_key(seed, name)
+
+    @classmethod
+    def from_key(cls, key: int) -> Self:
+        """Return the stream of a 64-bit key that was drawn elsewhere.
+
+        Args:
+            key: An integer in [0, 2^64).
+
+        Raises:
+            ParameterTypeError: The key is no integer.
+            ParameterValueError: The key does not fit 64 bits.
+
+        Example:
+            >>> Stream.from_key(Stream(0, "weight").key) == Stream(0, "weight")
+            True
+        """
+        stream = cls.__new__(cls)
+        stream._key = checks.integer("key", key, low=0, high=2**64 - 1)
+        return stream
+
+    @property
+    def key(self) -> int:
+        """The 64-bit key."""
+        return self._key
+
+    def __repr__(self) -> str:
+        return f"Stream.from_key({self._key:#018x})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash((Stream, self._key))
+
+    def words(self, start: int, count: int) -> Words:
+        """Return the words `start` to `start + count`.
+
+        Args:
+            start: Index of the first word.
+            count: How many words.
+
+        Raises:
+            ParameterTypeError: An argument is no integer.
+            ParameterValueError: An argument is negative, or the words lie beyond index 2^64.
+
+        Example:
+            >>> Stream(0, "weight").words(0, 2).dtype
+            dtype('uint32')
+        """
+        size = checks.integer("count", count, low=0, high=_LAST)
+        first = checks.integer("start", start, low=0, high=_LAST - size)
+        return philox.words((self._key & 0xFFFFFFFF, self._key >> 32), first, size)
+
+    def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, *, start: int = 0) -> Floats:
+        r"""Draw from \(U[low, high)\).
+
+        The numbers are multiples of 2^-24, scaled; `evenflow.random.uniform` specifies the bits.
+
+        Args:
+            shape: Shape of the result.
+            low: Lower bound, attained.
+            high: Upper bound, never attained unless it equals `low`.
+            start: Index of the first element in the stream.
+
+        Returns:
+            float32 numbers.
+
+        Raises:
+            ParameterTypeError: An argument has the wrong type.
+            ParameterValueError: `low` is above `high`, or an argument is NaN, infinite or out of range.
+
+        Example:
+            >>> draws = Stream(0, "weight").uniform((2, 3), -1.0, 1.0)
+            >>> draws.shape, bool((abs(draws) <= 1).all())
+            ((2, 3), True)
+        """
+        bottom = checks.real("low", low, low=-_LOCATION, high=_LOCATION)
+        top = checks.real("high", high, low=-_LOCATION, high=_LOCATION)
+        _ordered(low, high)
+        return self._draw(shape, start, lambda words: uniform(words, bottom, top))
+
+    def normal(self, shape: Shape, mean: float = 0.0, std: float = 1.0, *, start: int = 0) -> Floats:
+        r"""Draw from \(N(mean, std^2)\).
+
+        `evenflow.random.normal` specifies the bits.
+
+        Args:
+            shape: Shape of the result.
+            mean: Mean.
+            std: Standard deviation (not variance), at least 0.
+            start: Index of the first element in the stream.
+
+        Returns:
+            float32 numbers.
+
+        Raises:
+            ParameterTypeError: An argument has the wrong type.
+            ParameterValueError: `std` is negative, or an argument is NaN, infinite or out of range.
+
+        Example:
+            >>> Stream(0, "weight").normal(10_000, std=0.5).std().round(2)
+            np.float32(0.5)
+        """
+        centre = checks.real("mean", mean, low=-_LOCATION, high=_LOCATION)
+        scale = checks.real("std", std, low=0, high=_SCALE)
+        return self._draw(shape, start, lambda words: normal(words, centre, scale))
+
+    def truncated_normal(
+        self,
+        shape: Shape,
+        mean: float = 0.0,
+        std: float = 1.0,
+        low: float = -2.0,
+        high: float = 2.0,
+        *,
+        start: int = 0,
+    ) -> Floats:
+        r"""Draw from \(N(mean, std^2)\) confined to \([low, high]\).
+
+        Args:
+            shape: Shape of the result.
+            mean: Mean before truncation.
+            std: Standard deviation before truncation; at 0, all numbers are the mean moved into the interval.
+            low: Smallest number, an absolute value and not a count of standard deviations, or -inf.
+            high: Largest number, likewise, or inf.
+            start: Index of the first element in the stream.
+
+        Returns:
+            float32 numbers, none outside the interval.
+
+        Raises:
+            ParameterTypeError: An argument has the wrong type.
+            ParameterValueError: `std` is negative, `low` is above `high`, or an argument is NaN or out of
+                range.
+
+        Example:
+            >>> draws = Stream(0, "weight").truncated_normal(1000, low=4.0, high=400.0)
+            >>> bool(draws.min() >= 4), bool(draws.mean() < 4.3)
+            (True, True)
+        """
+        centre = checks.real("mean", mean, low=-_LOCATION, high=_LOCATION)
+        scale = checks.real("std", std, low=0, high=_SCALE)
+        bottom = checks.real("low", low, high=_LARGEST, infinite=True)
+        top = checks.real("high", high, low=-_LARGEST, infinite=True)
+        _ordered(low, high)
+        return self._draw(shape, start, lambda words: truncated_normal(words, centre, scale, bottom, top))
+
+    def _draw(self, shape: Shape, start: int, transform: Callable[[Words], Floats]) -> Floats:
+        """Transform the words from `start` on, a chunk at a time, in whole blocks of four."""
+        sizes = _sizes(shape)
+        count = prod(sizes)
+        first = checks.integer("start", start, low=0, high=_LAST - count)
+        skipped = first % 4
+        draws = np.empty(count, dtype=np.float32)
+        for done in range(0, count, _CHUNK):
+            size = min(_CHUNK, count - done)
+            whole = -(-(skipped + size) // 4) * 4
+            chunk = transform(self.words(first - skipped + done, whole))
+            draws[done : done + size] = chunk[skipped : skipped + size]
+        return draws.reshape(sizes)
+
+
+def _sizes(shape: Shape) -> tuple[int, ...]:
+    """Return a shape as a tuple of sizes."""
+    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return tuple(checks.integer("shape", size, low=0) for size in sizes)
+
+
+def _ordered(low: float, high: float) -> None:
+    """Refuse bounds in the wrong order."""
+    if low > high:
+        raise ParameterValueError(f"low must not be above high; got low={low!r}, high={high!r}: swap them")

@@ -1,0 +1,1 @@
+"""A diagnosis and its outcomes on a terminal."""
