@@ -119,9 +119,7 @@ def test_a_class_of_the_same_name_from_elsewhere_is_not_trusted():
 
 
 def test_an_unknown_layer_is_named_with_the_way_out():
-    with pytest.raises(
-        UnknownLayerError, match="no fan rule is known for Sequential; pass one of its layers"
-    ):
+    with pytest.raises(UnknownLayerError, match="no fan rule is known for Sequential; pass one of its layers"):
         fans(nn.Sequential(nn.Linear(2, 2)))
 
 

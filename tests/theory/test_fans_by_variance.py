@@ -218,9 +218,7 @@ def fill_all_(layer, side, random):
         fill_(parameter, getattr(fans(layer, name), side), random)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [*RECURRENT, (nn.GRU, {"num_layers": 2, "bidirectional": True})], ids=str
-)
+@pytest.mark.parametrize(("kind", "options"), [*RECURRENT, (nn.GRU, {"num_layers": 2, "bidirectional": True})], ids=str)
 def test_recurrent_input_weights_forwards(kind, options):
     layer, random = recurrent(kind, **options), generator()
     share = SHARE_OF_INPUT[kind.__name__] ** layer.num_layers
@@ -258,9 +256,7 @@ def gru_step(cell, state):
     return 4 * (cell(torch.zeros(20, 30, dtype=torch.float64), state) - state / 2)
 
 
-@pytest.mark.parametrize(
-    ("kind", "step"), [(nn.RNNCell, rnn_step), (nn.LSTMCell, lstm_step), (nn.GRUCell, gru_step)]
-)
+@pytest.mark.parametrize(("kind", "step"), [(nn.RNNCell, rnn_step), (nn.LSTMCell, lstm_step), (nn.GRUCell, gru_step)])
 def test_recurrent_state_weights(kind, step):
     cell, random = recurrent(kind), generator()
     pair = fans(cell, "weight_hh")

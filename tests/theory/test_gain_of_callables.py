@@ -88,9 +88,7 @@ def test_fast_oscillation_is_resolved():
     assert measured.backward == pytest.approx(math.sqrt(2) / 200, rel=1e-10)
 
 
-@pytest.mark.parametrize(
-    "function", [lambda x: np.tanh(x.astype(np.float32)), lambda x: torch.tanh(x.float())]
-)
+@pytest.mark.parametrize("function", [lambda x: np.tanh(x.astype(np.float32)), lambda x: torch.tanh(x.float())])
 def test_a_function_that_computes_in_float32_is_measured_to_its_own_precision(function):
     assert_same(gain(function), gain("tanh"), rel=1e-4)
 

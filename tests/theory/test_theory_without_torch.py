@@ -21,9 +21,7 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
 
 
 def run(more=""):
-    return subprocess.run(
-        [sys.executable, "-c", USE.format(more=more)], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", USE.format(more=more)], capture_output=True, text=True, check=False)
 
 
 def test_theory_is_used_without_torch_or_scipy():

@@ -12,7 +12,7 @@ from evenflow.init.tensors import drawable
 from evenflow.random import Stream
 
 
-def trunc_normal_(  # noqa: PLR0917 - torch's signature
+def trunc_normal_(
     tensor: Float[Tensor, "..."],
     mean: float = 0.0,
     std: float = 1.0,

@@ -115,9 +115,7 @@ _ACTIVATIONS = (
     Activation("relu", lambda x: np.maximum(x, 0), (0,), "sqrt(2)"),
     Activation("relu6", lambda x: np.clip(x, 0, 6), (0, 6)),
     Activation("relu_squared", lambda x: np.maximum(x, 0) ** 2, (0,), "sqrt(2/3)"),
-    Activation(
-        "selu", lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA), (0,), _elu_gain(_SELU_ALPHA, _SELU_SCALE)
-    ),
+    Activation("selu", lambda x: _SELU_SCALE * _elu(x, _SELU_ALPHA), (0,), _elu_gain(_SELU_ALPHA, _SELU_SCALE)),
     Activation("gelu", lambda x: x / 2 * _erfc(-x / math.sqrt(2)), (), "1/sqrt(1/3 + 1/(2*pi*sqrt(3)))"),
     Activation("gelu_tanh", _gelu_tanh),
     Activation("silu", lambda x: x * _sigmoid(x)),

@@ -100,19 +100,16 @@ def _checked(function: ArrayFunction, name: str) -> ArrayFunction:
         except _REFUSALS as error:
             span = f"[{points.min():g}, {points.max():g}]"
             raise ParameterValueError(
-                f"the activation {name} must be defined everywhere; on {span} it raised "
-                f"{type(error).__name__}: {error}"
+                f"the activation {name} must be defined everywhere; on {span} it raised {type(error).__name__}: {error}"
             ) from error
         if values.shape != points.shape:
             raise TensorShapeError(
-                f"the activation {name} must return the shape it is given, {points.shape}; "
-                f"it returned {values.shape}"
+                f"the activation {name} must return the shape it is given, {points.shape}; it returned {values.shape}"
             )
         broken = ~np.isfinite(values)
         if broken.any():
             raise NonFiniteError(
-                f"the activation {name} must be finite everywhere; "
-                f"at {points[broken][0]:.6g} it is {values[broken][0]}"
+                f"the activation {name} must be finite everywhere; at {points[broken][0]:.6g} it is {values[broken][0]}"
             )
         return values
 

@@ -100,9 +100,7 @@ def gain(name_or_callable: str | Callable[..., Any], param: float | None = None)
             f"name_or_callable must be the name of an activation or a function; got {name_or_callable!r}"
         )
     if param is not None:
-        raise ParameterValueError(
-            f"param belongs to a named activation; got {param!r} with a callable: bind it there"
-        )
+        raise ParameterValueError(f"param belongs to a named activation; got {param!r} with a callable: bind it there")
     return _measure(Activation(name_of(name_or_callable), array_function(name_or_callable)))
 
 

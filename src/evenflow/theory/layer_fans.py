@@ -66,9 +66,7 @@ def fans(module_or_tensor: object, name: str = "weight") -> Fans:
     if shape is None:
         raise ParameterTypeError(f"module_or_tensor must be a layer or have a shape; got {kind}")
     if name != "weight":
-        raise ParameterValueError(
-            f"name selects a parameter of a layer; got {name!r} with a {kind}: leave it out"
-        )
+        raise ParameterValueError(f"name selects a parameter of a layer; got {name!r} with a {kind}: leave it out")
     return shape_fans(shape)
 
 
@@ -85,7 +83,6 @@ def _of_layer(layer: object, name: str) -> Fans:
     if chosen not in known or getattr(layer, chosen, None) is None:
         present = [key for key in known if getattr(layer, key, None) is not None]
         raise ParameterValueError(
-            f"name must be one of the weights of this {kind}: {', '.join(present) or 'it has none'}; "
-            f"got {name!r}"
+            f"name must be one of the weights of this {kind}: {', '.join(present) or 'it has none'}; got {name!r}"
         )
     return known[chosen]

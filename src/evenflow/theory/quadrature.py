@@ -153,6 +153,5 @@ def _check_tails(sampled: Sampled) -> None:
     mass = sampled.weights * (sampled.values * sampled.points) ** 2
     if mass[np.abs(sampled.points) > _REACH - 1].sum() > _MAX_TAIL_SHARE * mass.sum():
         raise ParameterValueError(
-            "the function must have a finite second moment under N(0, 1): it grows too fast, "
-            "like exp(z^2 / 4) or more"
+            "the function must have a finite second moment under N(0, 1): it grows too fast, like exp(z^2 / 4) or more"
         )
