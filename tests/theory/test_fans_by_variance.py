@@ -322,3 +322,10 @@ def test_peer_torch_treats_packed_gates_as_one_matrix():
     layer = nn.LSTM(30, 40)
     assert torch_fans(layer.weight_ih_l0) == (30, 160)
     assert fans(layer) == (30, 40)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(300, 20), nn.Conv2d(30, 5, 3)])
+def test_peer_dks_assumes_in_out_weights(layer):
+    reads = layer.weight[0].numel()
+    assert fans(layer).fan_in == reads
+    assert fans(layer.weight).fan_in == reads
