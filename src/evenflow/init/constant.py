@@ -14,7 +14,7 @@ from evenflow.init.tensors import writable
 def zeros_(tensor: Shaped[Tensor, "..."]) -> Tensor:
     r"""Fill the tensor with zeros, in place.
 
-    \[ w_i = 0 \]
+    $$ w_i = 0 $$
 
     Right for biases. For weights, all units of a layer compute and learn the same; with all layers zero,
     nothing but the last bias moves.
@@ -42,7 +42,7 @@ def zeros_(tensor: Shaped[Tensor, "..."]) -> Tensor:
 def ones_(tensor: Shaped[Tensor, "..."]) -> Tensor:
     r"""Fill the tensor with ones, in place.
 
-    \[ w_i = 1 \]
+    $$ w_i = 1 $$
 
     Args:
         tensor: Any tensor.
@@ -67,7 +67,7 @@ def ones_(tensor: Shaped[Tensor, "..."]) -> Tensor:
 def constant_(tensor: Shaped[Tensor, "..."], val: float) -> Tensor:
     r"""Fill the tensor with one value, in place.
 
-    \[ w_i = val \]
+    $$ w_i = val $$
 
     Args:
         tensor: Any tensor.

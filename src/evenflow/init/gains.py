@@ -14,12 +14,12 @@ _TORCH = dict.fromkeys(_LINEAR, 1.0) | {"sigmoid": 1.0, "tanh": 5 / 3, "relu": m
 def calculate_gain(nonlinearity: str | Callable[..., Any], param: float | None = None) -> float:
     r"""Return the recommended gain for an activation.
 
-    \[ \mathrm{Var}(w) = \text{gain}^2 / \text{fan\_in} \]
+    $$ \mathrm{Var}(w) = \text{gain}^2 / \text{fan\_in} $$
 
     For the names that torch knows, torch's value, which is a convention: 1 for "linear", the convolutions and
-    "sigmoid", 5/3 for "tanh", \(\sqrt 2\) for "relu", \(\sqrt{2 / (1 + \text{param}^2)}\) for "leaky_relu",
-    3/4 for "selu". For all others, and for callables, the forward gain \(\mathbb{E}[f(z)^2]^{-1/2}\), \(z
-    \sim N(0, 1)\), of `evenflow.gain`, which also says whether that gain is stable in depth.
+    "sigmoid", 5/3 for "tanh", $\sqrt 2$ for "relu", $\sqrt{2 / (1 + \text{param}^2)}$ for "leaky_relu",
+    3/4 for "selu". For all others, and for callables, the forward gain $\mathbb{E}[f(z)^2]^{-1/2}$, $z
+    \sim N(0, 1)$, of `evenflow.gain`, which also says whether that gain is stable in depth.
 
     Args:
         nonlinearity: A name, or an elementwise function or module.

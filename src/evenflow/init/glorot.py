@@ -20,10 +20,10 @@ def glorot_uniform_(
 ) -> Tensor:
     r"""Fill a weight by Glorot's rule with uniform draws, in place.
 
-    \[
+    $$
     w_i \sim U[-a, a), \quad a = \text{gain} \sqrt{\frac{6}{\text{fan\_in} + \text{fan\_out}}}, \quad
     \mathrm{Var}(w) = \frac{(2a)^2}{12} = \frac{2\,\text{gain}^2}{\text{fan\_in} + \text{fan\_out}}
-    \]
+    $$
 
     The 6 under the root is often misread as a sigma; it is 3, from the variance of a uniform distribution,
     times 2.
@@ -70,12 +70,12 @@ def glorot_normal_(
 ) -> Tensor:
     r"""Fill a weight by Glorot's rule with normal draws, in place.
 
-    \[
+    $$
     w_i \sim N(0, \sigma^2), \quad \sigma = \text{gain} \sqrt{\frac{2}{\text{fan\_in} + \text{fan\_out}}}
-    \]
+    $$
 
-    The second argument of \(N(0, \sigma)\) in many notes is this standard deviation. Some print \(\sigma =
-    \sqrt{6 / (\text{fan\_in} + \text{fan\_out})}\), which gives three times the variance: the 6 belongs to
+    The second argument of $N(0, \sigma)$ in many notes is this standard deviation. Some print $\sigma =
+    \sqrt{6 / (\text{fan\_in} + \text{fan\_out})}$, which gives three times the variance: the 6 belongs to
     the bound of the uniform distribution, whose variance is a third of the bound's square. The draws are not
     truncated; Keras's are: see `variance_scaling_`.
 
@@ -121,10 +121,10 @@ def xavier_uniform_(
 ) -> Tensor:
     r"""Fill a weight by Glorot's rule with uniform draws, in place: `glorot_uniform_` by torch's name.
 
-    \[
+    $$
     w_i \sim U[-a, a), \quad a = \text{gain} \sqrt{\frac{6}{\text{fan\_in} + \text{fan\_out}}}, \quad
     \mathrm{Var}(w) = \frac{(2a)^2}{12} = \frac{2\,\text{gain}^2}{\text{fan\_in} + \text{fan\_out}}
-    \]
+    $$
 
     Args:
         tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
@@ -168,9 +168,9 @@ def xavier_normal_(
 ) -> Tensor:
     r"""Fill a weight by Glorot's rule with normal draws, in place: `glorot_normal_` by torch's name.
 
-    \[
+    $$
     w_i \sim N(0, \sigma^2), \quad \sigma = \text{gain} \sqrt{\frac{2}{\text{fan\_in} + \text{fan\_out}}}
-    \]
+    $$
 
     Args:
         tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.

@@ -17,8 +17,8 @@ _WORKING = {
 def haar(rows: int, columns: int, dtype: torch.dtype, stream: Stream) -> Tensor:
     r"""Draw a matrix with orthonormal columns, or rows where there are fewer of them, of Haar's distribution.
 
-    The factor \(Q\) of a matrix of normal draws, \(G = Q R\), is not uniform over the orthogonal group,
-    because LAPACK fixes no signs. \(Q \Lambda\) is, with \(\Lambda_{jj} = R_{jj} / |R_{jj}|\), for real and
+    The factor $Q$ of a matrix of normal draws, $G = Q R$, is not uniform over the orthogonal group,
+    because LAPACK fixes no signs. $Q \Lambda$ is, with $\Lambda_{jj} = R_{jj} / |R_{jj}|$, for real and
     complex alike.
 
     Args:

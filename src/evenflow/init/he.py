@@ -27,10 +27,10 @@ def he_uniform_(
 ) -> Tensor:
     r"""Fill a weight by He's rule with uniform draws, in place.
 
-    \[
+    $$
     w_i \sim U[-a, a), \quad a = \sqrt{\frac{6}{(1 + \text{slope}^2)\,\text{fan}}}, \quad
     \mathrm{Var}(w) = \frac{a^2}{3} = \frac{2}{(1 + \text{slope}^2)\,\text{fan}}
-    \]
+    $$
 
     The 6 under the root is often misread as an epsilon.
 
@@ -76,11 +76,11 @@ def he_normal_(
 ) -> Tensor:
     r"""Fill a weight by He's rule with normal draws, in place.
 
-    \[
+    $$
     w_i \sim N(0, \sigma^2), \quad \sigma = \sqrt{\frac{2}{(1 + \text{slope}^2)\,\text{fan}}}
-    \]
+    $$
 
-    The second argument of \(N(0, \sigma)\) in many notes is this standard deviation. The draws are not
+    The second argument of $N(0, \sigma)$ in many notes is this standard deviation. The draws are not
     truncated; Keras's
     are: see `variance_scaling_`.
 
@@ -127,7 +127,7 @@ def kaiming_uniform_(
 ) -> Tensor:
     r"""Fill a weight by He's rule with uniform draws and the gain of an activation, in place.
 
-    \[ w_i \sim U[-b, b), \quad b = \text{gain} \sqrt{3 / \text{fan}} \]
+    $$ w_i \sim U[-b, b), \quad b = \text{gain} \sqrt{3 / \text{fan}} $$
 
     A tensor without elements is returned with a warning, as by torch.
 
@@ -179,7 +179,7 @@ def kaiming_normal_(
 ) -> Tensor:
     r"""Fill a weight by He's rule with normal draws and the gain of an activation, in place.
 
-    \[ w_i \sim N(0, \sigma^2), \quad \sigma = \text{gain} / \sqrt{\text{fan}} \]
+    $$ w_i \sim N(0, \sigma^2), \quad \sigma = \text{gain} / \sqrt{\text{fan}} $$
 
     A tensor without elements is returned with a warning, as by torch.
 

@@ -13,7 +13,7 @@ from evenflow.init.tensors import of_dimensions, writable
 def eye_(tensor: Shaped[Tensor, "rows columns"]) -> Tensor:
     r"""Fill a matrix with the identity, in place; of a rectangular one, as many inputs as possible pass.
 
-    \[ w_{ij} = \delta_{ij} \]
+    $$ w_{ij} = \delta_{ij} $$
 
     Args:
         tensor: A matrix.
@@ -44,9 +44,9 @@ def eye_(tensor: Shaped[Tensor, "rows columns"]) -> Tensor:
 def dirac_(tensor: Shaped[Tensor, "out in *kernel"], groups: int = 1) -> Tensor:
     r"""Fill a convolution's weight with Dirac's delta, in place; as many channels as possible pass.
 
-    \[ w_{g n + i,\, i,\, \lfloor k/2 \rfloor} = 1, \quad n = out / groups, \quad \text{all others } 0 \]
+    $$ w_{g n + i,\, i,\, \lfloor k/2 \rfloor} = 1, \quad n = out / groups, \quad \text{all others } 0 $$
 
-    in each group \(g\).
+    in each group $g$.
 
     Args:
         tensor: The weight of a convolution over one to three dimensions.

@@ -18,7 +18,7 @@ def lecun_uniform_(
 ) -> Tensor:
     r"""Fill a weight by LeCun's rule with uniform draws, in place.
 
-    \[ w_i \sim U[-a, a), \quad a = \sqrt{3 / \text{fan\_in}}, \quad \mathrm{Var}(w) = 1 / \text{fan\_in} \]
+    $$ w_i \sim U[-a, a), \quad a = \sqrt{3 / \text{fan\_in}}, \quad \mathrm{Var}(w) = 1 / \text{fan\_in} $$
 
     Args:
         tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
@@ -58,7 +58,7 @@ def lecun_normal_(
 ) -> Tensor:
     r"""Fill a weight by LeCun's rule with normal draws, in place.
 
-    \[ w_i \sim N(0, \sigma^2), \quad \sigma = \sqrt{1 / \text{fan\_in}} \]
+    $$ w_i \sim N(0, \sigma^2), \quad \sigma = \sqrt{1 / \text{fan\_in}} $$
 
     The draws are not truncated; those of Keras and JAX are: see `variance_scaling_`.
 

@@ -23,9 +23,9 @@ def orthogonal_(
 ) -> Tensor:
     r"""Fill a weight with a random (semi-)orthogonal matrix, in place.
 
-    \[ W = \text{gain}\; Q, \quad Q^\top Q = I \text{ (rows} \ge \text{columns) or } Q Q^\top = I \]
+    $$ W = \text{gain}\; Q, \quad Q^\top Q = I \text{ (rows} \ge \text{columns) or } Q Q^\top = I $$
 
-    with \(Q\) uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after
+    with $Q$ uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after
     the first are flattened. The factorisation is done on the CPU, in double precision for float64 and
     complex128 and in single for all others, so every device gets the same values; another build of LAPACK may
     change their last bits.
@@ -77,7 +77,7 @@ def delta_orthogonal_(
 ) -> Tensor:
     r"""Fill a convolution's weight with zeros around an orthogonal matrix at the kernel's middle, in place.
 
-    \[ W_{:,:,\lfloor k/2 \rfloor} = \text{gain}\; Q, \quad Q^\top Q = I, \quad \text{all others } 0 \]
+    $$ W_{:,:,\lfloor k/2 \rfloor} = \text{gain}\; Q, \quad Q^\top Q = I, \quad \text{all others } 0 $$
 
     A convolution with stride 1 and padding k // 2 then keeps the length of the signal at every place, and
     plain networks of thousands of layers can be trained.

@@ -22,7 +22,7 @@ def uniform_(
 ) -> Tensor:
     r"""Fill the tensor with uniform draws, in place.
 
-    \[ w_i \sim U[a, b) \]
+    $$ w_i \sim U[a, b) $$
 
     The real and the imaginary parts of a complex tensor are drawn from the interval each, as torch does. The
     float32 draw never reaches `b`; its rounding to a smaller dtype may.
@@ -68,7 +68,7 @@ def normal_(
 ) -> Tensor:
     r"""Fill the tensor with normal draws, in place.
 
-    \[ w_i \sim N(mean, std^2) \]
+    $$ w_i \sim N(mean, std^2) $$
 
     The real and the imaginary parts of complex numbers have half the variance each, and `mean` is real.
 
@@ -113,7 +113,7 @@ def random_uniform_(
 ) -> Tensor:
     r"""Fill the tensor with uniform draws, in place, by default from the unit interval.
 
-    \[ w_i \sim U[low, high) \]
+    $$ w_i \sim U[low, high) $$
 
     A network whose weights are drawn from U(0, 1) saturates: each weight has mean 1/2, so a pre-activation
     grows with the fan-in. Where a layer is to keep its signal, use `glorot_uniform_` or `he_uniform_`.
@@ -156,7 +156,7 @@ def random_normal_(
 ) -> Tensor:
     r"""Fill the tensor with normal draws, in place, by default of unit variance.
 
-    \[ w_i \sim N(mean, std^2) \]
+    $$ w_i \sim N(mean, std^2) $$
 
     With weights from N(0, 1), the variance of a pre-activation is the fan-in times that of the input: tanh
     and sigmoid saturate, and ReLU networks explode. Where a layer is to keep its signal, use `glorot_normal_`

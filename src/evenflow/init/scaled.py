@@ -1,6 +1,6 @@
 r"""Draws whose variance follows from the fans: the core of the Glorot, He and LeCun families.
 
-All of them are \(\mathrm{Var}(w) = \text{scale} / n\) with \(n\) the fan-in, the fan-out or a mean of both.
+All of them are $\mathrm{Var}(w) = \text{scale} / n$ with $n$ the fan-in, the fan-out or a mean of both.
 """
 
 import math
@@ -61,7 +61,7 @@ def fill_scaled(
 def truncated_std(cut: float) -> float:
     r"""Return the standard deviation of the standard normal distribution confined to [-cut, cut].
 
-    \[ \sigma^2 = 1 - \frac{2 c\,\varphi(c)}{2 \Phi(c) - 1} \]
+    $$ \sigma^2 = 1 - \frac{2 c\,\varphi(c)}{2 \Phi(c) - 1} $$
 
     Example:
         >>> round(truncated_std(2.0), 12)

@@ -26,10 +26,10 @@ def sparse_(
 ) -> Tensor:
     r"""Fill a matrix with normal draws and set a share of each column to zero, in place.
 
-    \[
+    $$
     w_{ij} = 0 \text{ for } \lceil \text{sparsity} \cdot rows \rceil \text{ random rows of each column}, \quad
     \text{otherwise } w_{ij} \sim N(0, std^2)
-    \]
+    $$
 
     The draws are the first elements of the stream; the rows of a column are those of its smallest words in
     the matrix of words that follows, from the next multiple of four on.

@@ -24,7 +24,7 @@ def trunc_normal_(
 ) -> Tensor:
     r"""Fill the tensor with normal draws confined to an interval, in place.
 
-    \[ w_i \sim N(mean, std^2) \mid a \le w_i \le b \]
+    $$ w_i \sim N(mean, std^2) \mid a \le w_i \le b $$
 
     `a` and `b` are absolute, not counted in standard deviations: with the default of 2 and std 0.02, nothing
     is cut. The distribution is exact for every interval, however far from the mean, and no element of any
@@ -76,7 +76,7 @@ def truncated_normal_(
 ) -> Tensor:
     r"""Fill the tensor with normal draws confined to an interval, in place.
 
-    \[ w_i \sim N(mean, std^2) \mid low \le w_i \le high \]
+    $$ w_i \sim N(mean, std^2) \mid low \le w_i \le high $$
 
     The same as `trunc_normal_`, with the names of `evenflow.random`. Keras and JAX count their cut-offs in
     standard

@@ -22,10 +22,10 @@ def variance_scaling_(
 ) -> Tensor:
     r"""Fill a weight with draws of mean 0 and a variance that the fans set, in place.
 
-    \[ \mathrm{Var}(w) = \text{scale} / n \]
+    $$ \mathrm{Var}(w) = \text{scale} / n $$
 
-    with \(n\) by `mode`: "fan_in", "fan_out", "fan_avg" \(= (\text{fan\_in} + \text{fan\_out}) / 2\) or
-    "fan_geo_avg" \(= \sqrt{\text{fan\_in}\,\text{fan\_out}}\).
+    with $n$ by `mode`: "fan_in", "fan_out", "fan_avg" $= (\text{fan\_in} + \text{fan\_out}) / 2$ or
+    "fan_geo_avg" $= \sqrt{\text{fan\_in}\,\text{fan\_out}}$.
 
     "truncated_normal" is cut at two standard deviations of the distribution before truncation, which is
     widened by 1 / 0.8796 so that the variance after it is the one asked for, as in Keras and JAX.

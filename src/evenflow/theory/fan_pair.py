@@ -10,13 +10,13 @@ from evenflow.errors import TensorShapeError
 class Fans(NamedTuple):
     r"""How many weights meet in one output element, and in one element of the input's gradient.
 
-    For independent weights of mean zero that do not depend on the inputs \(x\) or output gradients
-    \(\delta y\),
+    For independent weights of mean zero that do not depend on the inputs $x$ or output gradients
+    $\delta y$,
 
-    \[
+    $$
     \mathrm{Var}(y) = \text{fan\_in} \, \mathrm{Var}(w) \, \mathbb{E}[x^2], \qquad
     \mathrm{Var}(\delta x) = \text{fan\_out} \, \mathrm{Var}(w) \, \mathbb{E}[\delta y^2].
-    \]
+    $$
 
     Both are floats: in a strided convolution an input element meets, on average, a fraction of a kernel.
 

@@ -21,19 +21,19 @@ _FLAT = 1e-20
 
 @dataclass(frozen=True)
 class Gain:
-    r"""What an activation \(f\) does to a standard normal pre-activation \(z\).
+    r"""What an activation $f$ does to a standard normal pre-activation $z$.
 
     Attributes:
-        forward: \(\mathbb{E}[f(z)^2]^{-1/2}\). Weights of standard deviation forward / sqrt(fan_in) keep the
+        forward: $\mathbb{E}[f(z)^2]^{-1/2}$. Weights of standard deviation forward / sqrt(fan_in) keep the
             second moment of the pre-activations at 1.
-        backward: \(\mathbb{E}[f'(z)^2]^{-1/2}\). Weights of standard deviation backward / sqrt(fan_out) keep
+        backward: $\mathbb{E}[f'(z)^2]^{-1/2}$. Weights of standard deviation backward / sqrt(fan_out) keep
             the second moment of the gradients. Infinite where the derivative is zero almost everywhere.
         slope: Derivative of the variance map at its fixed point 1: by how much a small excess of variance is
             multiplied in each layer.
         stable: Whether abs(slope) <= 1 + 1e-6. The slope of a homogeneous activation, such as ReLU, is
             exactly 1: an excess of variance stays as it is.
-        mean: \(\mathbb{E}[f(z)]\).
-        second_moment: \(\mathbb{E}[f(z)^2]\).
+        mean: $\mathbb{E}[f(z)]$.
+        second_moment: $\mathbb{E}[f(z)^2]$.
         closed_form: The forward gain as a formula, where there is one.
         name: The activation.
     """
@@ -51,15 +51,15 @@ class Gain:
 def gain(name_or_callable: str | Callable[..., Any], param: float | None = None) -> Gain:
     r"""Compute the gain of an activation, and whether it can be relied on in depth.
 
-    A layer with weights of variance \(g^2 / \text{fan\_in}\), where \(g^2 = 1 / \mathbb{E}[f(z)^2]\), maps
-    the variance \(q\) of its pre-activations to
+    A layer with weights of variance $g^2 / \text{fan\_in}$, where $g^2 = 1 / \mathbb{E}[f(z)^2]$, maps
+    the variance $q$ of its pre-activations to
 
-    \[
+    $$
     V(q) = g^2 \, \mathbb{E}[f(\sqrt q z)^2], \qquad z \sim N(0, 1), \qquad V(1) = 1, \qquad
     V'(1) = \tfrac12 \left( \frac{\mathbb{E}[z^2 f(z)^2]}{\mathbb{E}[f(z)^2]} - 1 \right).
-    \]
+    $$
 
-    The gain alone makes 1 a fixed point, not a stable one. With slope \(V'(1) > 1\), as for GELU, SiLU and
+    The gain alone makes 1 a fixed point, not a stable one. With slope $V'(1) > 1$, as for GELU, SiLU and
     Mish, an excess of variance grows from layer to layer and a lack of it vanishes, whatever the care taken
     at the first layer.
 

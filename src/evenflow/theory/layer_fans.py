@@ -9,12 +9,12 @@ from evenflow.theory.recognition import is_lazy, is_module
 def fans(module_or_tensor: object, name: str = "weight") -> Fans:
     r"""Return the fan-in and fan-out of a layer's weight, as forward and backward variance see them.
 
-    \[
+    $$
     \mathrm{Var}(y) = \text{fan\_in} \, \mathrm{Var}(w) \, \mathbb{E}[x^2], \qquad
     \mathrm{Var}(\delta x) = \text{fan\_out} \, \mathrm{Var}(w) \, \mathbb{E}[\delta y^2],
-    \]
+    $$
 
-    away from padded borders. The rules, with \(k\) the product of the kernel and \(s\) of the stride:
+    away from padded borders. The rules, with $k$ the product of the kernel and $s$ of the stride:
 
     | layer | fan-in | fan-out |
     |---|---|---|

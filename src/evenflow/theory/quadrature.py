@@ -56,7 +56,7 @@ class Sampled:
     smooth: NDArray[np.bool_]
 
     def expect(self, values: Array) -> float:
-        r"""Return \(\mathbb{E}[g(z)]\) for the values of g at the points."""
+        r"""Return $\mathbb{E}[g(z)]$ for the values of g at the points."""
         return float(np.sum(self.weights * values))
 
     def derivative(self) -> Array:

@@ -11,7 +11,7 @@ def linear_fans(layer: Any) -> dict[str, Fans]:
 
 
 def bilinear_fans(layer: Any) -> dict[str, Fans]:
-    r"""Count the pairs of inputs: \(y_k = \sum_{ij} x_i W_{kij} z_j\).
+    r"""Count the pairs of inputs: $y_k = \sum_{ij} x_i W_{kij} z_j$.
 
     Both inputs have second moment 1. Fan-out is that of the first input; for the second it is out * in1.
     """
