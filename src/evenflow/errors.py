@@ -65,5 +65,9 @@ class SourceError(EvenflowError, ValueError):
     """`FILE.py:NAME` or `package.module:NAME` does not lead to what was asked for."""
 
 
+class DestinationError(EvenflowError, OSError):
+    """A file cannot be written where it was asked for."""
+
+
 class MissingExtraError(EvenflowError, ImportError):
     """An optional dependency is not installed."""

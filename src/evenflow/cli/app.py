@@ -1,22 +1,18 @@
-"""The `evenflow` command: its subcommands, and how it fails."""
+"""The `evenflow` command and its subcommands."""
 
 import sys
-import traceback
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from evenflow.cli.check import check_command
 from evenflow.cli.demo import demo_command
-from evenflow.errors import EvenflowError
+from evenflow.cli.failure import Commands
 from evenflow.version import __version__
-
-CALLED_WRONGLY = 2
 
 app = typer.Typer(
     name="evenflow",
-    help="Keep the signals of a deep network even: diagnose, treat, prove.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,7 +28,10 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _evenflow(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error too; may stand after the command as well.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
@@ -42,21 +41,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Errors that evenflow knows are told in one message, with exit code 2.
-
-    `--debug` anywhere on the line shows the traceback too.
-    """
-    debug = "--debug" in sys.argv
-    try:
-        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
-    except (EvenflowError, OSError) as error:
-        if debug:
-            traceback.print_exception(error)
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escaped(error)}")
-        raise SystemExit(CALLED_WRONGLY) from None
-
-
-def _escaped(error: Exception) -> str:
-    from rich.markup import escape
-
-    return escape(str(error) or type(error).__name__)
+    """Run the command line on the arguments of the process, and exit with 0, 1 or 2; see `evenflow check --help`."""
+    app()

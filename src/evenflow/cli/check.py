@@ -1,18 +1,12 @@
 """`evenflow check`: diagnose a model from a file."""
 
-import json
 import sys
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
-from rich.console import Console
-
-from evenflow.cli.inputs import load_batch, load_loss, load_model
-from evenflow.diagnose import Diagnosis, TreatmentRecord, check, treat_
-from evenflow.report import Case, Report, html_page, terminal
 
 SICK = 1
 
@@ -28,12 +22,16 @@ class Format(StrEnum):
 def check_command(
     model: Annotated[
         str,
-        typer.Argument(help="FILE.py:NAME or package.module:NAME of a Module, or of a function that returns one."),
+        typer.Argument(
+            metavar="MODEL",
+            help="FILE.py:NAME or package.module:NAME of a Module, or of a function or class that gives one.",
+        ),
     ],
     data: Annotated[
         str,
         typer.Option(
-            help="digits, digits-images, or FILE.py:NAME of a batch, loader, data set, or function that returns one."
+            help="digits (N, 64), digits-images (N, 1, 8, 8), or FILE.py:NAME of a batch, list of batches, DataLoader, "
+            "Dataset, or function that returns or yields one."
         ),
     ] = "digits",
     loss: Annotated[
@@ -48,55 +46,34 @@ def check_command(
         bool,
         typer.Option("--treat", help="Apply the prescription in memory, check again, and exit by that verdict."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of torch before the model is built.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of torch before the model is built.")] = 0,
 ) -> None:
     """Find the layer where the signal of a model vanishes, explodes, saturates or dies, and say what to do.
 
-    Exits with 0 when the model is healthy, 1 when there are errors, 2 when the call was wrong. --debug shows
-    tracebacks.
+    Exits with 0 when the model is healthy, 1 when it found errors, 2 when the call was wrong.
+
+    JSON is one object: evenflow (version), model, ok, findings, prescription, record, treatment (null if untreated).
     """
-    torch.manual_seed(seed)
-    network = load_model(model)
-    batch = load_batch(data)
-    loss_fn = load_loss(loss) if loss else None
-    before = check(network, batch, loss_fn)
-    treatment = treat_(network, before) if treat else None
-    _print(output, model, before, treatment)
+    import torch
+
+    from evenflow.cli import show
+    from evenflow.cli.batch import load_batch
+    from evenflow.cli.destination import require_page, write_page
+    from evenflow.cli.loss import load_loss
+    from evenflow.cli.model import load_model
+    from evenflow.cli.output import say_where
+    from evenflow.diagnose import check, treat_
+
     if html is not None:
-        html.write_text(html_page(_report(model, before, treatment)), encoding="utf-8")
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {html.resolve()}", markup=False)
-    verdict = before if treatment is None else treatment.after
+        require_page(html)
+    with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the diagnosis
+        torch.manual_seed(seed)
+        network, batch, loss_fn = load_model(model), load_batch(data), load_loss(loss) if loss else None
+        before = check(network, batch, loss_fn)
+        treatment = treat_(network, before) if treat else None
+    show.PRINT[output](model, before, treatment)
+    if html is not None:
+        write_page(show.report(model, before, treatment), html)
+        say_where(html)
+    verdict = treatment.after if treatment else before
     raise typer.Exit(0 if verdict.ok else SICK)
-
-
-def _print(output: Format, model: str, before: Diagnosis, treatment: TreatmentRecord | None) -> None:
-    if output is Format.json:
-        told: dict[str, Any] = before.to_dict()
-        if treatment is not None:
-            told["treatment"] = treatment.to_dict()
-        sys.stdout.write(json.dumps(told, indent=2, allow_nan=False) + "\n")
-    elif output is Format.html:
-        sys.stdout.write(html_page(_report(model, before, treatment)) + "\n")
-    else:
-        console = Console(highlight=False)
-        console.print(terminal(before))
-        if treatment is not None:
-            console.print()
-            console.rule("treated" if treatment.kept else "not treated", align="left")
-            console.print(treatment.reason, markup=False)
-            if treatment.kept:
-                console.print(terminal(treatment.after))
-
-
-def _report(model: str, before: Diagnosis, treatment: TreatmentRecord | None) -> Report:
-    case = Case(model, before.record.model, before)
-    if treatment is not None and treatment.kept:
-        case = Case(
-            model,
-            before.record.model,
-            before,
-            treatment.after,
-            tuple(treatment.describe()),
-            treatment.to_code(),
-        )
-    return Report(model, (case,))

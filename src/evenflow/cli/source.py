@@ -3,18 +3,20 @@
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from evenflow.cli.user_code import running
 from evenflow.errors import SourceError
-from evenflow.probe.guard import told_as
 
 
 def load_object(source: str, what: str) -> object:
     """Import the file or module and return the attribute.
+
+    Its folder (for a module, the working folder) stays on the import path, as if Python had been started on it.
 
     Args:
         source: `FILE.py:NAME` or `package.module:NAME`; NAME may be dotted.
@@ -23,10 +25,10 @@ def load_object(source: str, what: str) -> object:
     Raises:
         SourceError: It has another form, the file or name is not there, or the import raises.
     """
-    place, colon, name = source.rpartition(":")
-    if not colon or not place or not name:
+    place, _, name = source.rpartition(":")
+    if not place or not name:
         raise SourceError(f"the {what} must be given as FILE.py:NAME or package.module:NAME; got {source!r}")
-    module = _module_of_file(place) if place.endswith(".py") else _module_by_name(place, what)
+    module = _module_of_file(_existing(place)) if place.endswith(".py") else _module_by_name(place, what)
     found: object = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -35,48 +37,64 @@ def load_object(source: str, what: str) -> object:
     return found
 
 
-def _module_of_file(place: str) -> ModuleType:
+def _existing(place: str) -> Path:
     path = Path(place)
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
-        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
-        raise SourceError(f"there is no file {place}{hint}")
+    if path.is_file():
+        return path.resolve()
+    if not path.parent.is_dir():
+        raise SourceError(f"there is no folder {path.parent}, so no file {place}; the working folder is {Path.cwd()}")
+    near = difflib.get_close_matches(path.name, [other.name for other in path.parent.glob("*.py")], 1)
+    raise SourceError(
+        f"there is no file {place}; " + (f"did you mean {path.with_name(near[0])}?" if near else "check the path")
+    )
+
+
+@cache
+def _module_of_file(path: Path) -> ModuleType:
+    """The file as a module, run once even when the model, the data and the loss all come from it."""
     name = f"evenflow_user_{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
-        raise SourceError(f"{place} is no Python file that can be imported")
+        raise SourceError(f"{path} is no Python file that can be imported")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
-    with _importable(path.parent), told_as(SourceError, lambda error: f"importing {place} raised {error}"):
+    _make_importable(path.parent)
+    with running(f"importing {path.name}"):
         specification.loader.exec_module(module)
     return module
 
 
 def _module_by_name(place: str, what: str) -> ModuleType:
-    with _importable(Path.cwd()), told_as(SourceError, lambda error: f"importing {place} raised {error}"):
+    _make_importable(Path.cwd())
+    with running(f"importing {place}"):
         try:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
+            if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+                raise
+            as_file = Path(*place.split(".")).with_suffix(".py")
+            hint = f"did you mean {as_file}:NAME?" if as_file.is_file() else "run from the folder that holds it"
             raise SourceError(
-                f"there is no module {error.name!r}; give the {what} as FILE.py:NAME, or run from the folder that "
-                "holds the package"
-            ) from error
+                f"there is no module {error.name!r}; give the {what} as FILE.py:NAME or package.module:NAME: {hint}"
+            ) from None
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the user's file import its neighbours."""
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
+def _make_importable(folder: Path) -> None:
+    """Let the user's file import its neighbours, also later, from inside a function."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 
 def _known(module: ModuleType, name: str) -> str:
-    public = sorted(key for key in vars(module) if not key.startswith("_"))
+    public = sorted(key for key, value in vars(module).items() if not key.startswith("_") and _defined(module, value))
     near = difflib.get_close_matches(name, public, 1)
     if near:
         return f"did you mean {near[0]!r}?"
     return f"it defines {', '.join(public[:8])}" if public else "it defines nothing public"
+
+
+def _defined(module: ModuleType, value: object) -> bool:
+    """Whether the module made the value itself, as far as one can see."""
+    if inspect.isfunction(value) or inspect.isclass(value):
+        return value.__module__ == module.__name__
+    return not inspect.ismodule(value)

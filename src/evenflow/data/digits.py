@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evenflow import checks
 from evenflow.errors import MissingExtraError
 
 TEST = 360
@@ -64,12 +65,23 @@ def digits_batch(samples: int = 256, *, images: bool = False) -> tuple[Tensor, T
     """The first training samples as one batch.
 
     Args:
-        samples: Number of samples, at most 1,437.
+        samples: Number of samples, from 1 to 1,437.
         images: Whether the inputs have shape (N, 1, 8, 8), for convolutions, and not (N, 64).
 
     Returns:
         Inputs and targets.
+
+    Raises:
+        ParameterTypeError: `samples` is not an integer.
+        ParameterValueError: `samples` is out of range.
+        MissingExtraError: scikit-learn, which carries the data, is not installed.
+
+    Example:
+        >>> inputs, targets = digits_batch(32, images=True)
+        >>> inputs.shape, targets.shape
+        (torch.Size([32, 1, 8, 8]), torch.Size([32]))
     """
     split = digits()
+    checks.integer("samples", samples, low=1, high=len(split.inputs))
     inputs = split.inputs[:samples]
     return (inputs.reshape(-1, 1, 8, 8) if images else inputs), split.targets[:samples]

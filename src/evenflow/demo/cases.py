@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from evenflow import init
 from evenflow.random import Stream
 
-FEATURES, CLASSES = 64, 10
+FEATURES, CLASSES, WEIGHT_SEED = 64, 10, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,26 @@ class SickNetwork:
 def multilayer(depth: int, width: int, activation: type[nn.Module]) -> nn.Sequential:
     """`depth` linear layers with an activation between them, from 64 features to 10 classes."""
     widths = [FEATURES, *[width] * (depth - 1), CLASSES]
-    layers: list[nn.Module] = []
-    for place in range(depth):
-        layers += [nn.Linear(widths[place], widths[place + 1]), activation()]
-    return nn.Sequential(*layers[:-1])
+    model = nn.Sequential()
+    for number, (features, units) in enumerate(pairwise(widths), start=1):
+        model.add_module(f"linear{number}", nn.Linear(features, units))
+        if number < depth:
+            model.add_module(f"{activation.__name__.lower()}{number}", activation())
+    return model
 
 
-def filled(model: nn.Sequential, rule: Callable[..., Tensor], *, random: bool = True) -> nn.Sequential:
-    """Fill every weight by `rule` and every bias with zero."""
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 1:
-            init.zeros_(parameter)
-        elif random:
-            rule(parameter, stream=Stream(1, name))
-        else:
-            rule(parameter)
+def filled(model: nn.Sequential, rule: Callable[..., Tensor]) -> nn.Sequential:
+    """Draw every weight by `rule`, and make every bias zero."""
+    for name, parameter in zeroed(model).named_parameters():
+        if parameter.dim() > 1:
+            rule(parameter, stream=Stream(WEIGHT_SEED, name))
+    return model
+
+
+def zeroed(model: nn.Sequential) -> nn.Sequential:
+    """Make every weight and every bias zero."""
+    for parameter in model.parameters():
+        init.zeros_(parameter)
     return model
 
 
@@ -56,7 +62,7 @@ CASES = (
     SickNetwork(
         "20 tanh layers, all weights zero",
         "With zero weights all neurons of a layer learn the same feature, if they learn at all.",
-        lambda: filled(multilayer(20, 64, nn.Tanh), init.zeros_, random=False),
+        lambda: zeroed(multilayer(20, 96, nn.Tanh)),
     ),
     SickNetwork(
         "30 ReLU layers, Glorot's weights",

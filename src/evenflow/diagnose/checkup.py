@@ -63,5 +63,5 @@ def diagnose(record: NetworkRecord, batch: object = None, loss_fn: LossFunction 
         >>> diagnose(NetworkRecord("Net", 32, (), (), nothing, LossRecord("given", 1.0))).ok
         True
     """
-    findings = sort_by_cause(finding for rule in RULES for finding in rule(record))
+    findings = sort_by_cause((f for rule in RULES for f in rule(record)), [layer.name for layer in record.layers])
     return Diagnosis(record, findings, prescribe(record, findings), batch, loss_fn)

@@ -2,14 +2,15 @@
 
 Weights come first, since a wrong scale is both the commonest cause and the cheapest cure. Where the weights are right
 and the signal still dies (sigmoid in a deep network), a BatchNorm before each activation. Where neither can help
-(recurrence), clip. What only the user can change, such as the data, is said as advice.
+(recurrence), clip. What only the user can change, such as the data, is said as advice. Frozen weights, and weights that
+are computed from others, stay as they are.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.gain_mismatch import BOUNDED, allowed_gain
+from evenflow.diagnose.rules.reading import plain_weight, weight_gain
+from evenflow.diagnose.suitable import suitable_rule
 from evenflow.diagnose.treat import (
     ClipGradNorm,
     InsertBatchNorm,
@@ -25,7 +26,15 @@ from evenflow.probe import LayerRecord, NetworkRecord
 # usual norm; most training scripts have settled on 1.
 MAX_NORM = 1.0
 
-REDRAWN = {"symmetric", "gain-mismatch", "non-finite"}
+# A head whose gain is above LeCun's 1 by more than this can make a loss smaller by weights of its own.
+HEAD_GAIN = 1.2
+
+# More sigmoids in a row than this lose the gradient whatever the weights: a slope of at most 1/4 each.
+SIGMOIDS = 4
+
+# Faults of the weights wherever they are found, and those that are so when nothing else explains them.
+WEIGHTS = {"symmetric", "gain-mismatch"}
+WEIGHTS_AS_ROOT = {"dead", "saturated"}
 PROPAGATION = {
     "saturated", "dead", "exploding-signal", "vanishing-signal", "exploding-gradient", "vanishing-gradient",
 }  # fmt: skip
@@ -33,97 +42,98 @@ INSERTABLE = {"Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTr
 
 
 def prescribe(network: NetworkRecord, findings: Sequence[Finding]) -> Prescription:
-    """Choose the remedies for findings that are errors or warnings; notes need none."""
-    serious = [finding for finding in findings if finding.severity != "note"]
+    """Choose the remedies for errors and warnings, and for notes that explain one."""
+    explained = {finding.cause for finding in findings if finding.severity != "note"}
+    serious = [finding for finding in findings if finding.severity != "note" or finding.rule in explained]
     return Prescription(tuple(_remedies(network, serious)))
 
 
 def _remedies(network: NetworkRecord, findings: Sequence[Finding]) -> Iterator[Remedy]:
     rules = {finding.rule for finding in findings}
-    if "input-scale" in rules:
-        real = network.inputs[0].moments
-        yield StandardizeInput(real.mean, real.std or 1.0)
-    named = [name for finding in findings if finding.rule in REDRAWN for name in finding.layers]
-    if rules & (PROPAGATION | {"symmetric"}):
-        named += _constant(network)
-    draws = _draws(network, named, {f.layer for f in findings if f.rule == "loss-at-start"})
+    real = network.inputs[0].moments if network.inputs else None
+    if "input-scale" in rules and real is not None and real.std > 0:
+        yield StandardizeInput(real.mean, real.std)
+    draws = _draws(network, findings)
     if draws:
         yield Reinitialize(draws)
-    propagation = rules & PROPAGATION
-    unexplained = [f for f in findings if f.rule in PROPAGATION and f.cause not in ("input-scale", *REDRAWN)]
-    places = _insertable(network) if (propagation and not draws and unexplained) or _needs_norm(network, rules) else ()
+    opaque = {layer.name for layer in network.layers if layer.role == "opaque"}
+    inside = [f for f in findings if f.rule == "exploding-gradient" and f.layer in opaque]
+    lost = [f for f in findings if _is_unexplained(f) and f not in inside]
+    places = _places(network) if (lost and not draws) or _needs_norm(network, rules) else ()
     if places:
         yield InsertBatchNorm(places)
-    elif "exploding-gradient" in rules and not draws:
+    if inside or (any(f.rule == "exploding-gradient" for f in lost) and not draws and not places):
         yield ClipGradNorm(MAX_NORM)
 
 
-def _constant(network: NetworkRecord) -> list[str]:
-    """Layers of one repeated row: as a head they let no gradient through, since that of a softmax adds up to zero."""
-    weights = [(layer.name, layer.weight) for layer in network.layers if layer.role == "weight"]
-    return [name for name, weight in weights if weight and weight.distinct_rows == 1 and (weight.rows or 0) > 1]
+def _is_unexplained(finding: Finding) -> bool:
+    """Whether a signal or gradient is lost for no reason that has been found."""
+    wrong = finding.rule in PROPAGATION or (finding.rule == "loss-at-start" and finding.severity == "error")
+    return wrong and finding.cause is None
 
 
-def _draws(network: NetworkRecord, named: Sequence[str], heads: set[str]) -> tuple[Redraw, ...]:
-    """Redraw what was named; the head too when the loss starts too high and its own weights are to blame."""
-    chosen = set(named)
-    last = network.layers[-1] if network.layers else None
-    if last is not None and last.name in heads and _gain_of(last) > math.sqrt(2):
-        chosen.add(last.name)
+def _draws(network: NetworkRecord, findings: Sequence[Finding]) -> tuple[Redraw, ...]:
+    """How the weights that are to blame are drawn again, each once."""
+    chosen = set(_to_blame(network, findings))
     draws: dict[str, Redraw] = {}
     for layer in network.layers:
-        if layer.name in chosen and layer.role == "weight" and layer.weight is not None and layer.fans is not None:
-            draws.setdefault(layer.weight.name, _redraw(layer))
+        weight = plain_weight(layer)
+        if layer.name in chosen and layer.role == "weight" and weight is not None and weight.trainable:
+            draw = _redraw(layer)
+            if draw is not None:
+                draws.setdefault(weight.name, draw)
     return tuple(draws.values())
 
 
-def _gain_of(layer: LayerRecord) -> float:
-    return 0.0 if layer.weight is None or layer.fans is None else layer.weight.rms * math.sqrt(layer.fans.fan_in)
+def _to_blame(network: NetworkRecord, findings: Sequence[Finding]) -> Iterator[str]:
+    """Names of the layers whose weights are to blame."""
+    rules = {finding.rule for finding in findings}
+    for finding in findings:
+        root = finding.cause is None
+        broken = finding.rule == "non-finite" and finding.evidence.get("where") == "parameters"
+        if broken or finding.rule in WEIGHTS or (finding.rule in WEIGHTS_AS_ROOT and root):
+            yield from finding.layers
+        if finding.rule == "loss-at-start" and root:
+            yield from (layer.name for layer in network.layers[-1:] if (weight_gain(layer) or 0.0) > HEAD_GAIN)
+    if rules & (PROPAGATION | WEIGHTS):
+        yield from (layer.name for layer in network.layers if _is_constant(layer, zero="symmetric" in rules))
 
 
-def _redraw(layer: LayerRecord) -> Redraw:
-    rule, options = rule_of(layer)
-    weight = layer.weight
-    assert weight is not None and layer.fans is not None  # noqa: PT018
-    bias = next((p.name for p in layer.parameters if p.rows is None and p.name.endswith("bias")), None)
-    return Redraw(weight.name, rule, layer.fans.fan_in, layer.fans.fan_out, options, bias)
+def _is_constant(layer: LayerRecord, *, zero: bool) -> bool:
+    """Whether all rows are one row: as a head it lets no gradient through, since that of a softmax adds up to zero.
 
-
-def rule_of(layer: LayerRecord) -> tuple[str, dict[str, float]]:
-    """The function of `evenflow.init` for the activation that follows a layer, and its options.
-
-    Without an activation a layer gets LeCun's rule, which keeps the second moment of a linear map; a network's last
-    layer too.
+    A head of zeros alone is meant, and one step gives it rows.
     """
-    if layer.activation is None:
-        return "lecun_normal_", {}
-    name, param = layer.activation.name, layer.activation.param
-    if name == "relu":
-        return "he_normal_", {}
-    if name in ("leaky_relu", "prelu"):
-        return "he_normal_", {"slope": param or 0.0}
-    if name in BOUNDED:
-        return "glorot_normal_", {}
-    if name == "selu":
-        return "lecun_normal_", {}
-    return "variance_scaling_", {"scale": allowed_gain(layer)[0] ** 2}
+    weight = plain_weight(layer)
+    if weight is None or weight.distinct_rows != 1 or (weight.rows or 0) < 2 or layer.bypassed:
+        return False
+    return zero or weight.rms > 0
+
+
+def _redraw(layer: LayerRecord) -> Redraw | None:
+    weight, fans = plain_weight(layer), layer.fans
+    if weight is None or fans is None or min(fans) <= 0:
+        return None
+    rule = suitable_rule(layer.activation)
+    bias = next((p.name for p in layer.parameters if p.rows is None and p.trainable and p.name.endswith("bias")), None)
+    return Redraw(weight.name, rule.function, fans.fan_in, fans.fan_out, rule.options, bias)
 
 
 def _needs_norm(network: NetworkRecord, rules: set[str]) -> bool:
-    """Whether no weights can save the gradient: a deep chain of sigmoids, whose slope is at most 1/4."""
-    chained = [layer for layer in network.layers if layer.activation and layer.activation.name == "sigmoid"]
-    return "vanishing-gradient" in rules and len(chained) > 4
+    """Whether no weights can save the gradient: a deep chain of sigmoids."""
+    sigmoids = [layer for layer in network.layers if layer.activation and layer.activation.name == "sigmoid"]
+    return "vanishing-gradient" in rules and len(sigmoids) > SIGMOIDS
 
 
-def _insertable(network: NetworkRecord) -> tuple[str, ...]:
-    """Modules whose activation has no normalisation before it, once each, with outputs of shape (N, C) or (N, C, *)."""
-    return tuple(
-        dict.fromkeys(
-            layer.name
-            for layer in network.layers
-            if layer.kind in INSERTABLE
-            and layer.activation is not None
-            and not layer.normalised
-            and (layer.kind != "Linear" or len(layer.output.shape) == 2)
-        )
-    )
+def _places(network: NetworkRecord) -> tuple[str, ...]:
+    """Layers whose activation has no normalisation before it, once each, with outputs of shape (N, C) or (N, C, *)."""
+    if network.samples < 2:
+        return ()
+    return tuple(dict.fromkeys(layer.name for layer in network.layers if _takes_norm(layer)))
+
+
+def _takes_norm(layer: LayerRecord) -> bool:
+    weight = plain_weight(layer)
+    learns = weight is not None and weight.trainable
+    fits = layer.kind in INSERTABLE and (layer.kind != "Linear" or len(layer.output.shape) == 2)
+    return fits and learns and layer.activation is not None and not layer.normalised

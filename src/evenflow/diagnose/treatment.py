@@ -16,7 +16,7 @@ from evenflow.probe.loss import LossFunction
 ROUNDS = 3
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class TreatmentRecord:
     """What a treatment did.
 
@@ -25,7 +25,7 @@ class TreatmentRecord:
         after: The diagnosis after the last round that was kept; the same as `before` when nothing was kept.
         applied: The remedies that were applied and kept, in order.
         advice: The remedies that only the user can apply: to the data, or to the training loop.
-        kept: Whether the model was changed.
+        kept: Whether the model is changed.
         reason: Why it was kept or taken back, in one sentence.
     """
 
@@ -35,20 +35,23 @@ class TreatmentRecord:
     advice: tuple[Remedy, ...]
     kept: bool
     reason: str
-    _undo: list[Undo] = field(default_factory=list, repr=False)
+    _undo: list[Undo] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        verdict = "healthy" if self.after.ok else "sick"
+        return f"<Treatment of {self.before.record.model}: {self.reason}; {verdict} now>"
 
     def undo(self) -> None:
         """Take the whole treatment back: the model has its former modules and values again.
 
         Raises:
-            TreatmentError: Nothing was kept, or it has been undone already.
+            TreatmentError: Nothing was kept, it has been undone already, or the model was changed at these places
+                since.
         """
         if not self._undo:
             raise TreatmentError("there is nothing to undo: the treatment was not kept, or has been undone already")
-        while self._undo:
-            self._undo.pop()()
-        self.kept = False
-        self.reason = "undone"
+        _take_back(self._undo)
+        self.after, self.kept, self.reason = self.before, False, "undone"
 
     def describe(self) -> list[str]:
         """What was applied, and what is advised, one sentence each."""
@@ -77,8 +80,10 @@ def treat_(
 ) -> TreatmentRecord:
     """Apply a prescription in place, check again, and keep it only when findings went and none came.
 
-    When an error remains, the new diagnosis prescribes the next step, in at most three rounds. Remedies for the data or
-    the training loop are returned as `advice`.
+    When an error remains, the new diagnosis prescribes the next step, in at most three rounds; rounds that did not help
+    are taken back. Remedies for the data or the training loop are returned as `advice`. Frozen parameters and buffers
+    are never changed. An optimizer that was made before does not know the parameters of an inserted BatchNorm: make it
+    after.
 
     Args:
         model: The model that was diagnosed.
@@ -91,6 +96,7 @@ def treat_(
         A `TreatmentRecord`, which can undo the change.
 
     Raises:
+        ParameterTypeError: `prescription` is neither a diagnosis nor a prescription.
         TreatmentError: A remedy does not fit the model, or a prescription came without a batch. The model is unchanged.
         EvenflowError: What `evenflow.check` raises. The model is unchanged.
 
@@ -112,32 +118,61 @@ def treat_(
         >>> treatment.undo()
     """
     inner = unwrapped(model)
-    first, before = _start(inner, prescription, batch, loss_fn)
-    loss_fn = before.loss_fn
-    undo: list[Undo] = []
-    applied: list[Remedy] = []
-    advice: list[Remedy] = [remedy for remedy in first.remedies if not remedy.applies_itself]
-    after = before
+    given, before = _start(inner, prescription, batch, loss_fn)
+    advice = tuple(remedy for remedy in given.remedies if not remedy.applies_itself)
+    course = _Course(inner, before)
     try:
+        course.run(given)
+    except BaseException:
+        _take_back(course.undo)
+        raise
+    return TreatmentRecord(
+        before, course.best, tuple(course.applied), advice, bool(course.applied), course.reason, course.undo
+    )
+
+
+class _Course:
+    """The rounds of a treatment, of which those that helped are kept.
+
+    Attributes:
+        best: The diagnosis after the last round that helped.
+        applied: The remedies up to there.
+        undo: How they are taken back, in the order in which they were applied.
+        reason: What came of it.
+    """
+
+    def __init__(self, model: nn.Module, before: Diagnosis) -> None:
+        self.model = model
+        self.before = self.best = before
+        self.applied: list[Remedy] = []
+        self.undo: list[Undo] = []
+        self.reason = "nothing is prescribed"
+
+    def run(self, prescription: Prescription) -> None:
+        """Apply the prescription, and what is prescribed after it while errors remain."""
+        if prescription:
+            self.reason = "nothing to apply to the model itself; follow the advice"
+        tried: list[Remedy] = []
+        kept = 0
         for _ in range(ROUNDS):
-            remedies = [r for r in first.remedies if r.applies_itself and r not in applied]
+            remedies = [r for r in prescription.remedies if r.applies_itself and r not in tried]
             if not remedies:
                 break
             for remedy in remedies:
-                undo.append(remedy.apply_(inner))
-                applied.append(remedy)
-            after = check(inner, before.batch, loss_fn)
+                self.undo.append(remedy.apply_(self.model))
+                tried.append(remedy)
+            after = check(self.model, self.before.batch, self.before.loss_fn)
+            helped, reason = _compare(self.best, after)
+            if helped:
+                self.best, kept = after, len(tried)
+                _, self.reason = _compare(self.before, after)
+            elif not kept:
+                self.reason = reason
             if after.ok:
                 break
-            first = after.prescription
-    except BaseException:
-        _take_back(undo)
-        raise
-    better, reason = _judge(before, after, applied)
-    if not better:
-        _take_back(undo)
-        return TreatmentRecord(before, before, (), tuple(advice), False, reason)
-    return TreatmentRecord(before, after, tuple(applied), tuple(advice), True, reason, undo)
+            prescription = after.prescription
+        _take_back(self.undo, down_to=kept)
+        self.applied = tried[:kept]
 
 
 def _start(
@@ -151,8 +186,7 @@ def _start(
         return given.prescription, check(model, given.batch if batch is None else batch, loss_fn or given.loss_fn)
     if not isinstance(given, Prescription):
         raise ParameterTypeError(
-            f"the prescription must be a Diagnosis or a Prescription; got {type(given).__name__}: pass what ef.check "
-            "returned"
+            f"prescription must be a Diagnosis or a Prescription; got {type(given).__name__}: pass what ef.check gave"
         )
     if batch is None:
         raise TreatmentError(
@@ -161,20 +195,24 @@ def _start(
     return given, check(model, batch, loss_fn)
 
 
-def _judge(before: Diagnosis, after: Diagnosis, applied: list[Remedy]) -> tuple[bool, str]:
-    """Whether findings went and none came."""
-    if not applied:
-        return False, "nothing to apply to the model" if before.prescription else "nothing is prescribed"
-    for severity in ("error", "warning"):
-        had = {f.rule for f in before.findings if f.severity in ("error", severity)}
-        has = {f.rule for f in after.findings if f.severity in ("error", severity)}
+def _compare(before: Diagnosis, after: Diagnosis) -> tuple[bool, str]:
+    """Whether findings went and none came, errors before warnings."""
+    serious = ("error", "warning")
+    for severities in (("error",), serious):
+        had, has = _rules(before, severities), _rules(after, severities)
         if has - had:
             return False, f"taken back: it brought {', '.join(sorted(has - had))}"
         if had - has:
-            return True, f"kept: {', '.join(sorted(had - has))} gone"
+            gone = _rules(before, serious) - _rules(after, serious) or had - has
+            return True, f"kept: {', '.join(sorted(gone))} gone"
     return False, "taken back: every finding remained"
 
 
-def _take_back(undo: list[Undo]) -> None:
-    while undo:
-        undo.pop()()
+def _rules(diagnosis: Diagnosis, severities: tuple[str, ...]) -> set[str]:
+    return {finding.rule for finding in diagnosis.findings if finding.severity in severities}
+
+
+def _take_back(undo: list[Undo], down_to: int = 0) -> None:
+    while len(undo) > down_to:
+        undo[-1]()
+        undo.pop()

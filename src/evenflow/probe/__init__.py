@@ -1,6 +1,6 @@
 """What is measured in a running network: capture, statistics, records. It judges nothing."""
 
-from evenflow.probe.measure import measure, unwrapped
+from evenflow.probe.measure import measure
 from evenflow.probe.preserve import preserved
 from evenflow.probe.records import (
     Activation,
@@ -12,6 +12,7 @@ from evenflow.probe.records import (
     NetworkRecord,
     ParameterRecord,
 )
+from evenflow.probe.usable import unwrapped
 
 __all__ = [
     "Activation",

@@ -1,7 +1,8 @@
 """What a batch may look like, and how it is handed to a model."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -59,7 +60,10 @@ def parse_batch(batch: object) -> Batch:
     parsed = Batch(args, kwargs, targets, 0)
     first = next(parsed.named_tensors(), None)
     if first is None:
-        raise BatchError(f"the batch holds no input tensor; pass {FORMS}")
+        found = ", ".join(type(value).__name__ for value in (*args, *kwargs.values())) or "nothing"
+        raise BatchError(
+            f"the batch holds no input tensor (but {found}); pass {FORMS}; torch.as_tensor converts arrays"
+        )
     tensor = first[1]
     samples = tensor.shape[0] if tensor.dim() else 1
     if tensor.numel() == 0:
@@ -84,8 +88,13 @@ def _split(batch: object) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
         if isinstance(inputs, Mapping):
             return (), _keywords(inputs), targets
         return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}, targets
-    hint = "; take one batch of a loader with next(iter(loader))" if hasattr(batch, "__iter__") else ""
-    raise BatchError(f"a batch must be {FORMS}; got {type(batch).__name__}{hint}")
+    raise BatchError(f"a batch must be {FORMS}; got {type(batch).__name__}{_hint(batch)}")
+
+
+def _hint(batch: object) -> str:
+    if hasattr(batch, "__array__"):
+        return ": convert it with torch.as_tensor"
+    return ": take one batch of it with next(iter(...))" if isinstance(batch, Iterable) else ""
 
 
 def _keywords(inputs: Mapping[Any, Any]) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _keywords(inputs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, dicts and objects with a `to_tuple`, in order."""
+    """Every tensor in nested mappings, tuples, lists and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -105,38 +114,48 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from tensors_in(part)
+    elif _is_record(value):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name))
 
 
 def copied(value: Any) -> Any:
-    """The same structure with every tensor copied."""
-    return _mapped(lambda tensor: tensor.detach().clone(), value)
-
-
-def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """The same structure with every tensor copied; copies require a gradient where the originals do."""
     if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, Mapping):
-        return {key: _mapped(function, part) for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_mapped(function, part) for part in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(_mapped(function, part) for part in value)
-    return value
+        return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, tuple):
+        parts = [copied(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if not isinstance(value, (MutableMapping, list)) and not _is_record(value):
+        return value
+    same = copy(value)
+    if isinstance(value, MutableMapping):
+        for key, part in value.items():
+            same[key] = copied(part)
+    elif isinstance(value, list):
+        same[:] = map(copied, value)
+    else:
+        for field in fields(value):
+            object.__setattr__(same, field.name, copied(getattr(value, field.name)))
+    return same
+
+
+def _is_record(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def is_signal(value: Any) -> bool:
-    """Whether a value is a tensor that gradients can flow through."""
-    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+    """Whether a value is a dense tensor that gradients can flow through."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_nested:
+        return False
+    return value.is_floating_point() or value.is_complex()
 
 
 def main_tensor(output: Any) -> Tensor | None:
     """The tensor of a model's output that predicts: `logits` if it has one, else its first real tensor but the loss."""
-    if isinstance(output, Mapping) and is_signal(output.get("logits")):
-        logits: Tensor = output["logits"]
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor) and is_signal(logits):
         return logits
-    attribute = getattr(output, "logits", None)
-    if isinstance(attribute, Tensor):
-        return attribute
     if isinstance(output, Mapping):
         output = {key: value for key, value in output.items() if key != "loss"} or output
-    return next((t for t in tensors_in(output) if torch.is_floating_point(t) or t.is_complex()), None)
+    return next(filter(is_signal, tensors_in(output)), None)

@@ -1,8 +1,19 @@
 """What the torch functions mean to a tracer: which apply weights, which normalise, which join paths."""
 
-LINEAR = {
-    "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "addbmm",
-    "einsum", "tensordot", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from evenflow.theory import Fans
+
+# Linear maps of two operands, written left to right.
+PRODUCT = {
+    "matmul", "linalg_matmul", "__matmul__", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm",
+}  # fmt: skip
+
+LINEAR = PRODUCT | {
+    "linear", "bilinear", "einsum", "tensordot", "inner", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d",
 }  # fmt: skip
 
 EMBEDDING = {"embedding", "embedding_bag"}
@@ -15,10 +26,11 @@ OPAQUE = {
 }  # fmt: skip
 
 # Several paths come together: what only one of them passed has a way around it.
-JOIN = {
-    "add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__rsub__", "__isub__", "cat", "concat",
-    "concatenate", "stack", "hstack", "vstack", "lerp",
+SUM = {
+    "add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "subtract", "__sub__", "__rsub__", "__isub__",
+    "addcmul", "lerp",
 }  # fmt: skip
+CONCATENATION = {"cat", "concat", "concatenate", "stack", "hstack", "vstack"}
 
 
 def role_of(function: str) -> str | None:
@@ -32,6 +44,27 @@ def role_of(function: str) -> str | None:
     return "opaque" if function in OPAQUE else None
 
 
-def units_first(function: str) -> bool:
-    """Whether the function's units lie in dimension 1 (convolutions, batch norm) and not in the last one."""
-    return function.startswith("conv") or function in ("batch_norm", "group_norm", "instance_norm")
+def joined_paths(function: str, operands: Sequence[Tensor], result: Tensor) -> list[Tensor]:
+    """The operands that a function brings together as equal paths; a mask or bias that is broadcast is none."""
+    if function in CONCATENATION:
+        return list(operands)
+    return [t for t in operands if t.shape == result.shape] if function in SUM else []
+
+
+def unit_dim_of(function: str) -> int:
+    """The dimension of the function's units: 1 for convolutions and batch norm, else the last."""
+    return 1 if function.startswith("conv") or function in ("batch_norm", "group_norm", "instance_norm") else -1
+
+
+def fans_of_matrix(function: str, shape: Sequence[int], *, leads: bool) -> Fans | None:
+    """Fans of a matrix (or of a stack of them) that a function multiplies with; None for other functions.
+
+    Args:
+        function: The function's name.
+        shape: The matrix' shape.
+        leads: Whether the matrix is the left operand, so that its rows are the outputs.
+    """
+    if len(shape) < 2 or (function != "linear" and function not in PRODUCT):
+        return None
+    outputs, inputs = shape[-2:] if leads or function == "linear" else reversed(shape[-2:])
+    return Fans(float(inputs), float(outputs))

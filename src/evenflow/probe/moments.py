@@ -1,4 +1,4 @@
-"""Moments of a tensor, in two reads of it, safe from overflow and from NaN."""
+"""Moments of a tensor, safe from overflow, underflow and NaN."""
 
 import math
 
@@ -6,80 +6,122 @@ import torch
 from torch import Tensor
 
 from evenflow.probe.records import Histogram, Moments
+from evenflow.probe.sums import deviations, square_sum
 
 BINS = 40
 SAMPLED = 4096
-EMPTY = 0.0
+
+# Between these, squares of float32 values and of their differences are neither infinite nor subnormal.
+SMALL, LARGE = 1e-8, 1e15
 
 
 def moments(values: Tensor, *, histogram: bool = False) -> Moments:
     """Moments of the finite values of a tensor whose dimension 0 is the sample.
 
-    The values are divided by their largest magnitude first when their squares would leave the range of float32.
+    Values outside [1e-8, 1e15] are scaled by a power of two first. An empty tensor has moments of zero; one without any
+    finite value has moments of NaN.
 
     Args:
-        values: A real or complex tensor of any shape; complex values are taken as pairs of reals.
+        values: A dense tensor of any dtype and shape; complex values are taken as pairs of reals.
         histogram: Whether to count the values, or an even subsample of a large tensor, in 40 bins.
     """
-    x = values.detach()
-    if x.is_complex():
-        x = torch.view_as_real(x.resolve_conj())
-    if x.dtype not in (torch.float32, torch.float64):
-        x = x.float()
+    x = reals(values)
     shape = tuple(values.shape)
-    nonfinite = 0
     if x.numel() == 0:
-        return Moments(shape, EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, None, EMPTY, 0)
-    low, high = (bound.item() for bound in torch.aminmax(x))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        finite = torch.isfinite(x)
-        nonfinite = int(x.numel() - finite.sum().item())
-        if nonfinite == x.numel():
-            return Moments(shape, math.nan, math.nan, math.nan, math.nan, math.nan, None, math.nan, nonfinite)
-        chosen = x[finite]
-        low, high = chosen.min().item(), chosen.max().item()
-        mean, std, spread = _flat(chosen)
-        counted = chosen
-    else:
-        mean, std, spread = _by_sample(x)
-        counted = x
+        return Moments(shape, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, 0)
+    units = x.numel() / (shape[0] if shape else 1)
+    finite, low, high = _finite(x)
+    nonfinite = x.numel() - finite.numel()
+    if finite.numel() == 0:
+        return Moments(shape, math.nan, math.nan, math.nan, math.nan, math.nan, None, math.nan, nonfinite)
+    if nonfinite == 0 and shape and shape[0] > 1:
+        finite = finite.reshape(shape[0], -1)
+    mean, std, spread = _scaled_moments(finite, max(-low, high))
     rms = math.hypot(mean, std)
-    units = x.numel() / max(1, shape[0] if shape else 1)
-    bars = _histogram(counted, low, high) if histogram else None
+    bars = _histogram(finite, low, high) if histogram else None
     return Moments(shape, mean, std, rms, low, high, spread, rms * math.sqrt(units), nonfinite, bars)
 
 
-def _scale(x: Tensor) -> float:
-    """A power of two that brings the squares of `x` into range; 1 where they are."""
-    largest = float(torch.linalg.vector_norm(x, ord=math.inf))
-    safe = 1e-15 < largest < 1e15 or largest == 0
-    return 1.0 if safe else 2.0 ** max(-1000, min(1000, math.frexp(largest)[1]))
+def size(values: Tensor) -> tuple[float, float, int]:
+    """Root mean square and Euclidean norm of the finite values, and the number of others. Reads most tensors once."""
+    x = reals(values)
+    rms = math.sqrt(square_sum(x) / max(1, x.numel()))
+    if SMALL < rms < LARGE:
+        return rms, rms * math.sqrt(x.numel()), 0
+    exact = moments(values)
+    return exact.rms, exact.rms * math.sqrt(x.numel() - exact.nonfinite), exact.nonfinite
 
 
-def _by_sample(x: Tensor) -> tuple[float, float, float | None]:
-    """Mean, standard deviation, and standard deviation across dimension 0 (root mean square over the rest)."""
-    if x.dim() == 0 or x.shape[0] < 2:
-        return (*_flat(x)[:2], None)
-    scale = _scale(x)
-    x = x if scale == 1.0 else (x.double() / scale)
-    variance, mean = torch.var_mean(x, dim=0, correction=0)
-    within = float(variance.mean(dtype=torch.float64))
-    between, centre = torch.var_mean(mean.double(), correction=0)
-    return float(centre) * scale, math.sqrt(within + float(between)) * scale, math.sqrt(within) * scale
+def reals(values: Tensor) -> Tensor:
+    """The same values in float32 or float64, outside the graph, complex ones as pairs."""
+    x = values.detach()
+    if x.is_complex():
+        x = torch.view_as_real(x.resolve_conj())
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def _flat(x: Tensor) -> tuple[float, float, None]:
-    scale = _scale(x)
-    x = x if scale == 1.0 else (x.double() / scale)
-    variance, mean = torch.var_mean(x, correction=0)
-    return float(mean) * scale, math.sqrt(float(variance)) * scale, None
+def _finite(x: Tensor) -> tuple[Tensor, float, float]:
+    """The tensor itself when all of it is finite, else its finite values in a row; and their range."""
+    low, high = _range(x)
+    if math.isfinite(low) and math.isfinite(high):
+        return x.reshape(-1), low, high
+    finite = x[torch.isfinite(x)]
+    return (finite, *_range(finite)) if finite.numel() else (finite, math.nan, math.nan)
+
+
+def _range(x: Tensor) -> tuple[float, float]:
+    low, high = torch.aminmax(x)
+    return float(low), float(high)
+
+
+def _scaled_moments(x: Tensor, largest: float) -> tuple[float, float, float | None]:
+    """Mean, standard deviation, and that across dimension 0 if there are two, computed where squares are in range."""
+    scale = _scale(largest, x.dtype)
+    x = x if scale == 1.0 else x * (1 / scale)
+    if x.dim() == 1:
+        mean, std = _flat_moments(x)
+        return mean * scale, std * scale, None
+    mean, std, spread = _row_moments(x)
+    return mean * scale, std * scale, spread * scale
+
+
+def _scale(largest: float, dtype: torch.dtype) -> float:
+    """A power of two that brings values up to `largest` into range; 1 where they are."""
+    if SMALL < largest < LARGE or largest == 0:
+        return 1.0
+    limit = 120 if dtype == torch.float32 else 1000
+    return 2.0 ** max(-limit, min(limit, math.frexp(largest)[1]))
+
+
+def _flat_moments(x: Tensor) -> tuple[float, float]:
+    centre = x.mean()
+    rest, squares = deviations(x, centre)
+    return float(centre) + float(rest), math.sqrt(squares / len(x))
+
+
+def _row_moments(x: Tensor) -> tuple[float, float, float]:
+    """The variance is that within the units (columns) plus that between their means."""
+    centre = x.mean(0)
+    rest, squares = deviations(x, centre)
+    middle = float(centre.mean())
+    offset, between = _flat_moments((centre - middle) + rest)
+    within = math.sqrt(squares / x.numel())
+    return middle + offset, math.hypot(within, between), within
 
 
 def _histogram(x: Tensor, low: float, high: float) -> Histogram:
     flat = x.reshape(-1)
-    flat = flat[:: max(1, flat.numel() // SAMPLED)].double()
+    flat = flat[:: _step(flat.numel())].double()
     width = high - low
     if width == 0 or not math.isfinite(width):
         return Histogram(low, high, (flat.numel(),))
     position = ((flat - low) / width * BINS).long().clamp_(0, BINS - 1)
     return Histogram(low, high, tuple(torch.bincount(position, minlength=BINS).tolist()))
+
+
+def _step(count: int) -> int:
+    """A step that takes some thousands of values, and shares no factor with the shape, so that it meets every unit."""
+    step = max(1, count // SAMPLED)
+    while math.gcd(step, count) > 1:
+        step += 1
+    return step

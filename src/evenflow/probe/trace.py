@@ -5,9 +5,8 @@ remembers of every tensor which layers it came from. A function that applies a p
 its parameters by other means (a custom autograd function, its own arithmetic) is a layer as a whole.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,55 +14,31 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from evenflow.errors import UnknownLayerError
 from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
-from evenflow.probe.functions import JOIN, role_of, units_first
+from evenflow.probe.calls import LayerCall
+from evenflow.probe.flow import Flow, Origin
+from evenflow.probe.functions import fans_of_matrix, joined_paths, role_of, unit_dim_of
 from evenflow.probe.moments import moments
 from evenflow.probe.records import Activation, Moments
-from evenflow.theory import Fans, fans
+from evenflow.probe.running import ModuleStack, Run
+from evenflow.theory import Fans
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a tensor came from.
+class _Step:
+    """One call of a torch function."""
 
-    `layers` are the last that it passed, `ancestors` all that it ever passed, as bits; it is `fresh` while no
-    activation followed.
-    """
+    def __init__(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.name: str = getattr(func, "__name__", "")
+        self.func, self.args, self.kwargs = func, args, kwargs
+        self.operands = [*tensors_in(args), *tensors_in(kwargs)]
 
-    layers: tuple[int, ...] = ()
-    ancestors: int = 0
-    fresh: bool = False
+    def run(self) -> Any:
+        return self.func(*self.args, **self.kwargs)
 
-
-@dataclass(slots=True)
-class LayerCall:
-    """What is known of one call of a layer; the gradient arrives in the backward pass."""
-
-    index: int
-    name: str
-    kind: str
-    role: str
-    fans: Fans | None
-    sources: tuple[int, ...]
-    input: Moments | None
-    output: Moments
-    parameters: tuple[str, ...]
-    unit_dim: int
-    bypassed: bool = False
-    normalised: bool = False
-    activation: Activation | None = None
-    gradient: Moments | None = None
-
-
-@dataclass(slots=True)
-class _Running:
-    """A module that is being executed, and how many events there were before it."""
-
-    module: nn.Module
-    name: str
-    events: int
+    def outputs(self, result: Any) -> list[Tensor]:
+        """The tensors that it wrote, given what it returned."""
+        return list(tensors_in(self.args[0] if self.name == "__setitem__" else result))
 
 
 class Tracer(TorchFunctionMode):
@@ -71,29 +46,29 @@ class Tracer(TorchFunctionMode):
 
     Attributes:
         calls: The layers in execution order.
+        flow: What is known of the tensors.
+        stack: The modules that are being executed.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.calls: list[LayerCall] = []
-        self._names = {id(p): name for name, p in model.named_parameters()}
-        self._running: list[_Running] = []
+        self.flow = Flow(model)
+        self.stack = ModuleStack(model)
+        self._parameters = dict(model.named_parameters())
+        self._names = {id(parameter): name for name, parameter in self._parameters.items()}
+        self._matrices = {id(module): sum(p.dim() > 1 for p in module.parameters()) for module in model.modules()}
         self._events = 0
-        self._reading = False
-        self._origins: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self._owned: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._measured: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._exits = ExitStack()
-        for parameter in model.parameters():
-            self._owned[parameter] = (self._names[id(parameter)],)
 
     def __enter__(self) -> "Tracer":
         for name, module in self.model.named_modules():
-            if isinstance(module, torch.jit.ScriptModule) and module is not self.model:
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its inside cannot be seen anyway
                 continue
-            before = module.register_forward_pre_hook(self._entered(name), with_kwargs=True, prepend=True)
-            after = module.register_forward_hook(self._left, with_kwargs=True)
+            before = module.register_forward_pre_hook(self._entering(name), with_kwargs=True, prepend=True)
+            after = module.register_forward_hook(self._left, with_kwargs=True, always_call=True)
             self._exits.callback(before.remove)
             self._exits.callback(after.remove)
         super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves its modes untyped
@@ -102,212 +77,166 @@ class Tracer(TorchFunctionMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]  # as above
         self._exits.close()
-
-    @property
-    def place(self) -> str:
-        """The module that is being executed, for messages: after an error, the one that raised it."""
-        named = [f"{run.name} ({type(run.module).__name__})" for run in self._running if run.name]
-        return named[-1] if named else type(self.model).__name__
-
-    def start(self, inputs: Iterable[Tensor]) -> None:
-        """Take these tensors as the network's input."""
-        for tensor in inputs:
-            self._origins[tensor] = Origin()
+        self.stack.clear()
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run `func`, and note what it did to the signal."""
-        kwargs = kwargs or {}
-        function = getattr(func, "__name__", "")
-        if function in ("__get__", "__set__") or not self._running:
-            return func(*args, **kwargs)
-        operands = [*tensors_in(args), *tensors_in(kwargs)]
-        signal = next((t for t in operands if t in self._origins and is_signal(t)), None)
-        activation = recognise(function, args, kwargs) if signal is not None else None
-        finish = self._activating(signal, *activation) if signal is not None and activation else None
-        role = role_of(function)
-        owned = tuple(dict.fromkeys(name for t in operands for name in self._owned.get(t, ())))
-        layer = role is not None and (bool(owned) or (role == "norm" and signal is not None))
-        only_owned = bool(owned) and not any(t in self._origins for t in operands)
-        before = self._moments(signal) if layer and signal is not None else None
-        origin = self._joined(operands, function in JOIN)
-        result = func(*args, **kwargs)
-        outputs = [t for t in tensors_in(result) if is_signal(t)]
-        if not outputs:
-            return result
-        if layer and not (only_owned and role == "weight"):
-            self._add_layer(function, str(role), owned, before, origin, outputs, units_first(function))
-        elif only_owned:
-            for tensor in outputs:
-                self._owned[tensor] = owned
-        elif origin is not None:
-            after = finish(outputs[0], origin) if finish else origin
-            for tensor in outputs:
-                self._origins[tensor] = after
-        return result
+        if not self.stack or _is_transforming():
+            return func(*args, **(kwargs or {}))
+        step = _Step(func, args, kwargs or {})
+        signal = next((t for t in step.operands if is_signal(t) and not self.flow.is_owned(t)), None)
+        role = self._role(step)
+        if role is not None:
+            return self._run_layer(step, role, signal)
+        if signal is not None and (activation := recognise(step.name, step.args, step.kwargs)):
+            return self._run_activation(step, signal, *activation)
+        return self._run_other(step)
 
-    def _moments(self, tensor: Tensor) -> Moments:
-        known = self._measured.get(tensor)
-        if known is None or known[0] != tensor._version:
-            known = (tensor._version, moments(tensor, histogram=True))
-            self._measured[tensor] = known
-        found: Moments = known[1]
-        return found
+    def _role(self, step: _Step) -> str | None:
+        """The role of the layer that a function makes; None when it makes none.
 
-    def _joined(self, operands: list[Tensor], join: bool) -> Origin | None:
-        origins = list(dict.fromkeys(self._origins[t] for t in operands if t in self._origins))
-        if not origins:
+        A product of weights alone (a low-rank pair, a power iteration) is a weight, not a layer.
+        """
+        role = role_of(step.name)
+        if role is None or all(self.flow.is_owned(t) for t in step.operands):
             return None
-        if len(origins) == 1:
-            found: Origin = origins[0]
-            return found
-        everything = common = origins[0].ancestors
-        for origin in origins[1:]:
-            everything |= origin.ancestors
-            common &= origin.ancestors
-        if join:
-            for index in _bits(everything & ~common):
-                self.calls[index].bypassed = True
-        layers = tuple(sorted({index for origin in origins for index in origin.layers}))
-        return Origin(layers, everything, any(origin.fresh for origin in origins))
+        return role if role == "norm" or self.flow.owners(step.operands) else None
 
-    def _activating(self, pre: Tensor, name: str, param: float | None) -> Callable[[Tensor, Origin], Origin] | None:
-        """Measure a pre-activation before an in-place function overwrites it; the result measures what it became."""
-        origin: Origin = self._origins[pre]
-        self._events += 1
-        if not origin.fresh or not origin.layers:
-            return None
-        call = self.calls[max(origin.layers)]
-        if call.activation is not None:
-            return None
-        unit_dim = call.unit_dim if pre.dim() > 1 else 0
-        measured = self._moments(pre)
-        saturated, dead = saturated_share(name, pre), dead_share(name, pre, unit_dim)
-        units = pre.shape[unit_dim] if pre.dim() else 1
-
-        def finish(result: Tensor, joined: Origin) -> Origin:
-            call.activation = Activation(name, param, measured, self._moments(result), saturated, dead, units)
-            return Origin(joined.layers, joined.ancestors, fresh=False)
-
-        return finish
-
-    def _add_layer(
-        self,
-        function: str,
-        role: str,
-        owned: tuple[str, ...],
-        before: Moments | None,
-        origin: Origin | None,
-        outputs: list[Tensor],
-        channels: bool,
-    ) -> None:
-        origin = origin or Origin()
-        index = len(self.calls)
-        name, kind, module = self._identity(function, role, owned)
-        output = outputs[0]
-        if role == "norm" and origin.fresh:
-            for source in origin.layers:
-                self.calls[source].normalised = True
-        matrix = [p for p in owned if self.model.get_parameter(p).dim() > 1]
+    def _run_layer(self, step: _Step, role: str, signal: Tensor | None) -> Any:
+        before = None if signal is None else self._moments(signal)
+        result = step.run()
+        outputs = step.outputs(result)
+        origin = self.flow.merged(step.operands) or Origin()
+        names = self._weights_first(self.flow.owners(step.operands))
+        name, kind, module = self._identity(step.name, role, names)
         call = LayerCall(
-            index=index,
+            index=len(self.calls),
             name=name,
             kind=kind,
             role=role,
-            fans=self._fans(function, module, [*matrix, *owned]),
+            module=module,
+            matrix_fans=self._matrix_fans(step, signal),
             sources=origin.layers,
             input=before,
-            output=self._moments(output),
-            parameters=tuple(dict.fromkeys([*matrix, *owned])),
-            unit_dim=1 if channels else -1,
+            output=self._moments(outputs[0]),
+            parameters=names,
+            unit_dim=unit_dim_of(step.name),
         )
+        self._add(call, origin, outputs)
+        return result
+
+    def _run_activation(self, step: _Step, pre: Tensor, name: str, param: float | None) -> Any:
+        """Measure a pre-activation before an in-place function overwrites it."""
+        self._events += 1
+        origin = self.flow.merged(step.operands) or Origin()
+        if not origin.fresh:
+            return self._run_other(step)
+        waiting = [self.calls[index] for index in origin.layers if self.calls[index].activation is None]
+        unit_dim = waiting[-1].unit_dim if waiting and pre.dim() > 1 else 0
+        before, units = self._moments(pre), pre.shape[unit_dim] if pre.dim() else 1
+        saturated, dead = saturated_share(name, pre), dead_share(name, pre, unit_dim)
+        result = step.run()
+        if waiting:
+            waiting[-1].activation = Activation(name, param, before, self._moments(result), saturated, dead, units)
+        self.flow.put([result], Origin(origin.layers, origin.ancestors))
+        return result
+
+    def _run_other(self, step: _Step) -> Any:
+        result = step.run()
+        outputs = step.outputs(result)
+        if outputs:
+            self.flow.join(joined_paths(step.name, step.operands, outputs[0]))
+            self.flow.pass_on(step.operands, outputs)
+        return result
+
+    def _add(self, call: LayerCall, origin: Origin, outputs: Sequence[Tensor]) -> None:
+        if call.role == "norm" and origin.fresh:
+            for source in origin.layers:
+                self.calls[source].normalised = True
         self.calls.append(call)
         self._events += 1
-        for tensor in outputs:
-            self._origins[tensor] = Origin((index,), origin.ancestors | 1 << index, fresh=role != "opaque")
-        if output.requires_grad:
-            output.register_hook(_receiver(call))
+        self.flow.put(outputs, Origin((call.index,), origin.ancestors | 1 << call.index, fresh=call.role != "opaque"))
+        if outputs[0].requires_grad:
+            outputs[0].register_hook(call.receive)
 
-    def _identity(self, function: str, role: str, owned: tuple[str, ...]) -> tuple[str, str, nn.Module | None]:
+    def _moments(self, tensor: Tensor) -> Moments:
+        version = -1 if tensor.is_inference() else tensor._version
+        known: tuple[int, Moments] | None = self._measured.get(tensor)
+        if known is None or known[0] != version:
+            known = (version, moments(tensor, histogram=True))
+            self._measured[tensor] = known
+        return known[1]
+
+    def _identity(self, function: str, role: str, names: tuple[str, ...]) -> tuple[str, str, nn.Module | None]:
         """Name the layer by its module, or by its parameter where the module holds several raw weights."""
-        run = self._running[-1]
-        matrices = [p for p in run.module.parameters() if p.dim() > 1]
-        whole = role != "weight" or len(matrices) <= 1 or type(run.module).__module__.startswith("torch.nn.")
+        run = self.stack.innermost
+        of_torch = type(run.module).__module__.startswith("torch.nn.")
+        whole = role != "weight" or self._matrices[id(run.module)] <= 1 or of_torch
         if run.name and whole:
             return run.name, type(run.module).__name__, run.module
-        return (owned[0] if owned else run.name or function), function, None
+        return (names[0] if names else run.name or function), function, run.module if whole else None
 
-    def _fans(self, function: str, module: nn.Module | None, owned: list[str]) -> Fans | None:
-        if module is not None:
-            self._reading = True  # a parametrised weight is computed by modules when it is looked at
-            try:
-                return fans(module)
-            except UnknownLayerError:
-                pass
-            finally:
-                self._reading = False
-        if not owned or function not in ("linear", "matmul", "__matmul__", "mm", "addmm"):
-            return None
-        shape = self.model.get_parameter(owned[0]).shape
-        if len(shape) != 2:
-            return None
-        return Fans(shape[1], shape[0]) if function == "linear" else Fans(shape[0], shape[1])
+    def _weights_first(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(names, key=lambda name: self._parameters[name].dim() < 2))
 
-    def _entered(self, name: str) -> Callable[..., None]:
+    def _matrix_fans(self, step: _Step, signal: Tensor | None) -> Fans | None:
+        weight = next((t for t in step.operands if t.dim() > 1 and self.flow.is_owned(t)), None)
+        if weight is None or signal is None:
+            return None
+        places = {id(tensor): place for place, tensor in enumerate(step.operands)}
+        return fans_of_matrix(step.name, weight.shape, leads=places[id(weight)] < places[id(signal)])
+
+    def _entering(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            if self._reading:
-                return
-            if module is self.model and not self._running:
-                self.start(t for t in [*tensors_in(args), *tensors_in(kwargs)] if is_signal(t))
-            self._running.append(_Running(module, name, self._events))
+            if not self.stack:
+                inputs = [*tensors_in(args), *tensors_in(kwargs)]
+                self.flow.put(filter(is_signal, inputs), Origin())
+            self.stack.enter(name, module, self._events)
 
         return hook
 
     def _left(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
-        if self._reading:
+        run = self.stack.leave(module)
+        if run is None or _is_transforming():
             return
-        while self._running[-1].module is not module:
-            self._running.pop()
         with torch._C.DisableTorchFunction():
-            self._close(module, [*tensors_in(args), *tensors_in(kwargs)], list(tensors_in(result)))
-        self._running.pop()
+            self._account(run, [*tensors_in(args), *tensors_in(kwargs)], list(tensors_in(result)))
 
-    def _close(self, module: nn.Module, inputs: list[Tensor], results: list[Tensor]) -> None:
+    def _account(self, run: Run, inputs: list[Tensor], results: list[Tensor]) -> None:
         """Account for a module whose work the functions did not show."""
-        outputs = [t for t in results if is_signal(t)]
-        run = self._running[-1]
-        own = tuple(self._names[id(p)] for p in module._parameters.values() if p is not None)
-        silent = run.events == self._events
-        unmapped = [t for t in outputs if t not in self._owned]
-        if own and silent and unmapped:
-            signal = next((t for t in inputs if t in self._origins and is_signal(t)), None)
-            origin = self._joined(inputs, join=False)
-            before = self._moments(signal) if signal is not None else None
-            norm = "norm" in type(module).__name__.lower()
-            channels = norm and "layer" not in type(module).__name__.lower()
-            self._add_layer(type(module).__name__, "norm" if norm else "opaque", own, before, origin, outputs, channels)
-            return
-        origin = self._joined(inputs, join=False)
-        for tensor in unmapped:
-            if tensor not in self._origins and origin is not None:
-                self._origins[tensor] = origin
+        given = {id(tensor) for tensor in inputs}
+        made = [t for t in results if is_signal(t) and id(t) not in given and not self.flow.is_owned(t)]
+        own = tuple(self._names[id(p)] for p in run.module._parameters.values() if id(p) in self._names)
+        if own and made and run.events == self._events:
+            self._add_module(run, own, inputs, made)
+        else:
+            self.flow.pass_on(inputs, [t for t in made if self.flow.origin(t) is None])
+
+    def _add_module(self, run: Run, own: tuple[str, ...], inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        signal = next(filter(is_signal, inputs), None)
+        origin = self.flow.merged(inputs) or Origin()
+        names = self._weights_first(own)
+        kind = type(run.module).__name__
+        norm = "norm" in kind.lower()
+        by_channel = norm and any(word in kind.lower() for word in ("batch", "group", "instance"))
+        call = LayerCall(
+            index=len(self.calls),
+            name=run.name or names[0],
+            kind=kind,
+            role="norm" if norm else "opaque",
+            module=run.module,
+            matrix_fans=None,
+            sources=origin.layers,
+            input=None if signal is None else self._moments(signal),
+            output=self._moments(outputs[0]),
+            parameters=names,
+            unit_dim=1 if by_channel else -1,
+        )
+        self._add(call, origin, outputs)
 
 
-def _receiver(call: LayerCall) -> Callable[[Tensor], None]:
-    def receive(gradient: Tensor) -> None:
-        with torch._C.DisableTorchFunction():
-            call.gradient = moments(gradient, histogram=True)
-
-    return receive
-
-
-def _bits(number: int) -> Iterator[int]:
-    while number:
-        lowest = number & -number
-        yield lowest.bit_length() - 1
-        number ^= lowest
+def _is_transforming() -> bool:
+    """Whether a transform of `torch.func` runs: its tensors stand for several and have no values of their own."""
+    return torch._C._functorch.peek_interpreter_stack() is not None

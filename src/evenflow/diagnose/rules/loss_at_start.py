@@ -1,19 +1,18 @@
 """loss-at-start: a classifier whose loss is far above that of guessing: wrong with confidence before it has learnt.
 
 Null: logits of root mean square up to sqrt(2) raise the expected cross-entropy by at most 1 over log(classes).
-Threshold: 2 over chance is a warning, 10 over it an error. A loss below chance is a trained network's and no fault.
-False positives: the null with a head at He's gain and 10 layers of width 64 exceeds 2 in less than 3 % of draws, as a
-warning only.
+Threshold: 3 over chance is a warning, 10 over it an error. A loss below chance is a trained network's and no fault.
+False positives: LOSS_RATES
 """
 
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import finite
+from evenflow.diagnose.rules.reading import called, finite, weight_gain
 from evenflow.probe import NetworkRecord
 
 RULE = "loss-at-start"
-WARNING, ERROR = 2.0, 10.0
+WARNING, ERROR = 3.0, 10.0
 
 
 def find(network: NetworkRecord) -> Iterator[Finding]:
@@ -34,10 +33,10 @@ def find(network: NetworkRecord) -> Iterator[Finding]:
             "chance": loss.chance,
             "classes": loss.classes or 0,
             "output_rms": network.output.rms,
+            "head_gain": weight_gain(head) or 0.0,
         },
         f"The loss is {loss.value:.3g}, where guessing among {loss.classes} classes gives {loss.chance:.3g}: the "
-        "outputs (rms "
-        f"{network.output.rms:.3g}) are too large, and the first steps only shrink them.",
-        "Give the last layer smaller weights (LeCun or zero), or cure what enlarges its input.",
+        f"outputs (rms {network.output.rms:.3g}) are too large, and the first steps do nothing but shrink them.",
+        f"Give {called(head.name)} smaller weights (LeCun's rule, or zeros), or cure what enlarges its input.",
         (head.name,),
     )

@@ -1,9 +1,11 @@
-"""How the rules read a record: which numbers are usable, and names without repeats."""
+"""How the rules read a record: which numbers are usable, what a layer is to the network, and how it is called."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from evenflow.probe import LayerRecord, Moments
+from evenflow.probe import LayerRecord, Moments, ParameterRecord
+
+UNITS_FIRST = ("conv", "batchnorm", "groupnorm", "instancenorm")
 
 
 def finite(moments: Moments | None) -> bool:
@@ -21,15 +23,60 @@ def names(layers: Iterable[LayerRecord]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer.name for layer in layers))
 
 
+def called(name: str) -> str:
+    """A layer's name as a sentence has it, since "0" alone reads like a number.
+
+    Example:
+        >>> called("encoder.0")
+        "layer 'encoder.0'"
+    """
+    return f"layer '{name}'"
+
+
 def gradient(layer: LayerRecord) -> Moments | None:
     """The finite gradient that arrived at a layer; None where there is none."""
     return layer.gradient if finite(layer.gradient) else None
 
 
-def zero_head(layers: tuple[LayerRecord, ...]) -> LayerRecord | None:
+def plain_weight(layer: LayerRecord) -> ParameterRecord | None:
+    """The weight of a layer; None where it is computed from several parameters or by a parametrisation."""
+    matrices = [parameter for parameter in layer.parameters if parameter.rows is not None]
+    if len(matrices) != 1 or ".parametrizations." in f".{matrices[0].name}" or matrices[0].name.endswith("_orig"):
+        return None
+    return matrices[0]
+
+
+def weight_gain(layer: LayerRecord) -> float | None:
+    """The factor by which the weights of a linear layer multiply the root mean square of what it reads.
+
+    It is `rms(w) * sqrt(fan_in)`; None for other layers, and where the weights are not plain, finite numbers.
+    """
+    weight = plain_weight(layer)
+    if layer.role != "weight" or layer.fans is None or weight is None or weight.nonfinite:
+        return None
+    return weight.rms * math.sqrt(layer.fans.fan_in)
+
+
+def ends(layers: Sequence[LayerRecord]) -> tuple[LayerRecord, ...]:
+    """The layers whose output no other layer reads: the outputs of the network."""
+    read = {source for layer in layers for source in layer.sources}
+    return tuple(layer for layer in layers if layer.index not in read)
+
+
+def zero_head(layers: Sequence[LayerRecord]) -> LayerRecord | None:
     """The last layer, when its weight is zero on purpose: it still learns, and the others from the second step on."""
     head = layers[-1] if layers else None
     weight = head.weight if head else None
     if head is None or weight is None or weight.rms != 0 or not weight.grad_norm:
         return None
     return head
+
+
+def positions(layer: LayerRecord) -> int:
+    """Number of places of one sample to which a layer applies the same weights: pixels, time steps, tokens.
+
+    A Conv2d that gives (32, 16, 8, 8) has 64 of them, a Linear that gives (32, 16, 8) has 16.
+    """
+    shape = layer.output.shape
+    first = layer.kind.lower().startswith(UNITS_FIRST)
+    return max(1, math.prod(shape[2:] if first else shape[1:-1]))

@@ -23,7 +23,8 @@ class InsertBatchNorm:
 
     def describe(self) -> str:
         """The remedy in one sentence."""
-        return f"insert BatchNorm after {some(self.layers)}"
+        layers = "layer" if len(self.layers) == 1 else "layers"
+        return f"insert BatchNorm after {layers} {some(map(repr, self.layers))}, before the activation"
 
     def code(self) -> str:
         """Python that does the same to a variable called `model`."""

@@ -37,7 +37,10 @@ def some(names: Iterable[str], most: int = 3) -> str:
     Example:
         >>> some(["a", "b", "c", "d", "e"])
         'a, b, c and 2 more'
+        >>> some(["a", "b"])
+        'a and b'
     """
     listed = list(names)
-    head = ", ".join(listed[:most])
-    return head if len(listed) <= most else f"{head} and {len(listed) - most} more"
+    if len(listed) > most:
+        return f"{', '.join(listed[:most])} and {len(listed) - most} more"
+    return " and ".join([", ".join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)

@@ -18,7 +18,7 @@ def outcome_table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style=QUIET)
     table.add_column("network", overflow="fold", min_width=12)
     table.add_column("run", overflow="fold")
-    for heading in ("test accuracy", "loss", f"steps to {TARGET_ACCURACY:.0%}"):
+    for heading in ("test accuracy", "training loss", f"steps to {TARGET_ACCURACY:.0%}"):
         table.add_column(heading, justify="right")
     for case in report.cases:
         _add(table, case)

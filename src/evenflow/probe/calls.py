@@ -1,0 +1,72 @@
+"""One call of a layer, while it is being measured and when it is written down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from evenflow.errors import ParameterValueError, UnknownLayerError
+from evenflow.probe.moments import moments
+from evenflow.probe.records import Activation, LayerRecord, Moments, ParameterRecord
+from evenflow.theory import Fans, fans
+
+
+@dataclass(slots=True, kw_only=True)
+class LayerCall:
+    """What is known of one call of a layer; the activation follows later, the gradient in the backward pass.
+
+    The fields are those of `LayerRecord`, and: `module`, which knows its fans; `matrix_fans`, those of a bare weight;
+    `unit_dim`, the dimension of the output that counts the units.
+    """
+
+    index: int
+    name: str
+    kind: str
+    role: str
+    module: nn.Module | None
+    matrix_fans: Fans | None
+    sources: tuple[int, ...]
+    input: Moments | None
+    output: Moments
+    parameters: tuple[str, ...]
+    unit_dim: int
+    normalised: bool = False
+    activation: Activation | None = None
+    gradient: Moments | None = None
+
+    def receive(self, gradient: Tensor) -> None:
+        """Measure the gradient that arrives at the output."""
+        with torch._C.DisableTorchFunction():
+            self.gradient = moments(gradient, histogram=True)
+
+    def fans(self) -> Fans | None:
+        """The fans by the module's rule, or else by its matrix.
+
+        To be asked when the passes are over: looking at a parametrised weight computes it, which may change buffers.
+        """
+        if self.module is None:
+            return self.matrix_fans
+        try:
+            return fans(self.module)
+        except (UnknownLayerError, ParameterValueError):
+            return self.matrix_fans
+
+    def record(self, call: int, bypassed: bool, parameters: Mapping[str, ParameterRecord]) -> LayerRecord:
+        """Write the call down."""
+        return LayerRecord(
+            index=self.index,
+            name=self.name,
+            kind=self.kind,
+            role=self.role,
+            call=call,
+            fans=self.fans(),
+            sources=self.sources,
+            bypassed=bypassed,
+            normalised=self.normalised,
+            input=self.input,
+            output=self.output,
+            gradient=self.gradient,
+            activation=self.activation,
+            parameters=tuple(parameters[name] for name in self.parameters),
+        )

@@ -1,0 +1,96 @@
+"""What is known of each tensor while a network runs: which layers it passed, or which parameters it was made of."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a tensor came from.
+
+    `layers` are the last that it passed, `ancestors` all that it ever passed, as bits; it is `fresh` while no
+    activation followed.
+    """
+
+    layers: tuple[int, ...] = ()
+    ancestors: int = 0
+    fresh: bool = False
+
+
+class Flow:
+    """The origins of signals and the owners of weights, without keeping any tensor alive.
+
+    A tensor is *owned* when it is a parameter or a buffer, or was computed from those alone: a transposed, masked or
+    normalised weight is owned by its parameter.
+
+    Attributes:
+        bypassed: Indices of the layers that another path leads around.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.bypassed: set[int] = set()
+        self._origins: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._owners: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        for buffer in model.buffers():
+            self._owners[buffer] = ()
+        for name, parameter in model.named_parameters():
+            self._owners[parameter] = (name,)
+
+    def origin(self, tensor: Tensor) -> Origin | None:
+        """The layers that a tensor passed; None where that is not known."""
+        found: Origin | None = self._origins.get(tensor)
+        return found
+
+    def is_owned(self, tensor: Tensor) -> bool:
+        """Whether a tensor was made of parameters and buffers alone."""
+        return tensor in self._owners and tensor not in self._origins
+
+    def owners(self, tensors: Iterable[Tensor]) -> tuple[str, ...]:
+        """Names of the parameters that the tensors were made of, each once."""
+        return tuple(dict.fromkeys(name for t in tensors for name in self._owners.get(t, ())))
+
+    def put(self, tensors: Iterable[Tensor], origin: Origin) -> None:
+        """Set the origin of tensors."""
+        for tensor in tensors:
+            self._origins[tensor] = origin
+
+    def pass_on(self, operands: Sequence[Tensor], results: Iterable[Tensor]) -> None:
+        """Give the results of a function the origin, or else the owners, of its operands."""
+        origin = self.merged(operands)
+        if origin is not None:
+            self.put(results, origin)
+            return
+        names = self.owners(operands)
+        if names or (operands and all(t in self._owners for t in operands)):
+            for tensor in results:
+                self._owners[tensor] = names
+
+    def merged(self, operands: Iterable[Tensor]) -> Origin | None:
+        """The common origin of several tensors; None when none of them has one."""
+        origins = self._distinct(operands)
+        if len(origins) < 2:
+            return origins[0] if origins else None
+        layers = {index for origin in origins for index in origin.layers}
+        ancestors = reduce(or_, (origin.ancestors for origin in origins))
+        return Origin(tuple(sorted(layers)), ancestors, any(origin.fresh for origin in origins))
+
+    def join(self, paths: Iterable[Tensor]) -> None:
+        """Note that paths come together: the layers that only some of them passed are bypassed by the others."""
+        ancestors = [origin.ancestors for origin in self._distinct(paths)]
+        if len(ancestors) > 1:
+            self.bypassed.update(_bits(reduce(or_, ancestors) & ~reduce(and_, ancestors)))
+
+    def _distinct(self, tensors: Iterable[Tensor]) -> list[Origin]:
+        return list(dict.fromkeys(self._origins[t] for t in tensors if t in self._origins))
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length() - 1
+        number ^= lowest
