@@ -140,9 +140,11 @@ def test_a_parameter_is_filled_without_a_trace_in_autograd(name):
 @pytest.mark.parametrize("name", RANDOM)
 def test_pieces_do_not_show(name, monkeypatch):
     whole, whole_complex = reference(name), None if name in REAL_ONLY else reference(name, torch.complex64)
-    monkeypatch.setattr(fill, "_CHUNK", 7)
-    parameter = nn.Parameter(torch.zeros(shape_for(name)))
-    assert torch.equal(call(name, parameter).detach(), whole)
+    monkeypatch.setattr(fill, "_DRAWN", 7)
+    monkeypatch.setattr(fill, "_COPIED", 3)
+    shape = shape_for(name)
+    part = torch.zeros([2 * size for size in shape])[tuple(slice(0, n) for n in shape)]
+    assert torch.equal(call(name, nn.Parameter(part)).detach(), whole)
     assert whole_complex is None or torch.equal(reference(name, torch.complex64), whole_complex)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evenflow.random import Stream, stream
+from evenflow.random import Stream, draw
 
 KINDS = ["uniform", "normal", "truncated_normal"]
 WHOLE = {kind: getattr(Stream(0, "whole"), kind)(3000) for kind in KINDS}
@@ -27,7 +27,7 @@ def test_any_part_is_that_part_of_the_whole(kind, start, data):
 @given(chunk=st.integers(1, 50).map(lambda n: 4 * n), start=st.integers(0, 9))
 def test_the_chunks_do_not_show(kind, chunk, start):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "_CHUNK", chunk)
+        patch.setattr(draw, "_CHUNK", chunk)
         drawn = getattr(Stream(0, "whole"), kind)(500, start=start)
     np.testing.assert_array_equal(drawn, WHOLE[kind][start : start + 500])
 
@@ -60,10 +60,11 @@ def test_no_elements(kind):
     assert getattr(Stream(0, "whole"), kind)(()).shape == ()
 
 
-def test_memory_beside_the_result_is_bounded():
-    Stream(0, "warm").normal(10)
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_beside_the_result_is_bounded(kind):
+    getattr(Stream(0, "warm"), kind)(10)
     tracemalloc.start()
-    result = Stream(0, "memory").normal(2**22)
+    result = getattr(Stream(0, "memory"), kind)(2**22)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # The temporaries of one chunk of 2^16 words are a few MiB, whatever the number of draws.

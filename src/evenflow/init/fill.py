@@ -2,11 +2,12 @@
 
 Element `i` of the tensor in logical (row-major) order is element `i` of the stream, whatever the tensor's
 strides, dtype and device: every dtype is the float32 draw, rounded. A complex tensor of `n` elements is `2 n`
-draws, laid out as `torch.view_as_real` shows them.
+draws, laid out as `torch.view_as_real` shows them. As many threads draw as torch uses.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,13 @@ from evenflow.init.interval import inside
 from evenflow.init.source import as_stream
 from evenflow.random import Stream
 
-Draw = Callable[[Stream, tuple[int, ...], int], NDArray[np.floating]]
+# From a stream, a shape, and the keywords `start`, `out` and `threads` of the stream's methods.
+Draw = Callable[..., NDArray[np.floating]]
 
-_CHUNK = 2**20
+# Elements drawn at once, which bounds the memory beside the tensor, and copied at once: as many as torch copies in the
+# calling thread. Its threads and those that draw would take turns, and keep each other from the processors.
+_DRAWN = 2**20
+_COPIED = 2**15
 
 
 def fill_uniform(
@@ -27,8 +32,8 @@ def fill_uniform(
 ) -> Tensor:
     """Fill with draws from U[low, high); of a complex tensor, the real and the imaginary parts each."""
 
-    def draw(source: Stream, shape: tuple[int, ...], start: int) -> NDArray[np.float32]:
-        return source.uniform(shape, low, high, start=start)
+    def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.float32]:
+        return source.uniform(shape, low, high, **place)
 
     return _fill(tensor, draw, generator, stream)
 
@@ -38,11 +43,11 @@ def fill_normal(
 ) -> Tensor:
     """Fill with draws from N(mean, std^2); complex numbers have this variance in both parts together."""
 
-    def draw(source: Stream, shape: tuple[int, ...], start: int) -> NDArray[np.float32]:
-        return source.normal(shape, mean, std, start=start)
+    def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.float32]:
+        return source.normal(shape, mean, std, **place)
 
-    def draw_parts(source: Stream, shape: tuple[int, ...], start: int) -> NDArray[np.float32]:
-        parts = source.normal(shape, 0.0, std / math.sqrt(2), start=start)
+    def draw_parts(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.float32]:
+        parts = source.normal(shape, 0.0, std / math.sqrt(2), **place)
         parts[..., 0] += np.float32(mean)
         return parts
 
@@ -62,9 +67,10 @@ def fill_truncated_normal(
     """Fill a real tensor with draws from N(mean, std^2) that stay in [low, high] when they are rounded."""
     bounds = inside(low, high, tensor.dtype)
 
-    def draw(source: Stream, shape: tuple[int, ...], start: int) -> NDArray[np.float64]:
-        draws = source.truncated_normal(shape, mean, std, low, high, start=start).astype(np.float64)
-        return np.clip(draws, *bounds, out=draws)
+    def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.floating]:
+        draws = source.truncated_normal(shape, mean, std, low, high, **place)
+        # As float32 they are inside already.
+        return draws if tensor.dtype == torch.float32 else np.clip(draws.astype(np.float64), *bounds)
 
     return _fill(tensor, draw, generator, stream)
 
@@ -73,26 +79,49 @@ def fill_truncated_normal(
 def _fill(tensor: Tensor, draw: Draw, generator: torch.Generator | None, stream: Stream | None) -> Tensor:
     if tensor.is_meta or tensor.numel() == 0:
         return tensor
-    source = as_stream(generator, stream)
-    for start, piece in _pieces(tensor):
+    source, threads = as_stream(generator, stream), torch.get_num_threads()
+    memory = _memory(tensor)
+    if memory is not None:
+        draw(source, memory.shape, out=memory, threads=threads)
+        return tensor
+    for start, piece in _pieces(tensor, _DRAWN):
         if tensor.is_complex():
-            parts = torch.from_numpy(draw(source, (*piece.shape, 2), 2 * start))
-            piece.copy_(torch.view_as_complex(parts))
+            parts = torch.from_numpy(draw(source, (*piece.shape, 2), start=2 * start, threads=threads))
+            _copy(torch.view_as_complex(parts), piece)
         else:
-            piece.copy_(torch.from_numpy(draw(source, tuple(piece.shape), start)))
+            _copy(torch.from_numpy(draw(source, tuple(piece.shape), start=start, threads=threads)), piece)
     return tensor
 
 
-def _pieces(tensor: Tensor, start: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Cut a tensor into pieces of bounded size, each with the logical index of its first element."""
-    if tensor.numel() <= _CHUNK:
+def _copy(draws: Tensor, piece: Tensor) -> None:
+    flat = draws.view(-1)
+    for start, part in _pieces(piece, _COPIED if piece.is_cpu else _DRAWN):
+        part.copy_(flat[start : start + part.numel()].view(part.shape))
+
+
+def _memory(tensor: Tensor) -> NDArray[np.float32] | None:
+    """Return the tensor's own memory as an array that the stream can draw into, or None where there is no such."""
+    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+        return None
+    try:
+        memory: NDArray[np.float32] = tensor.detach().numpy()
+    except (RuntimeError, TypeError):  # on another device, or a tensor without memory of its own
+        return None
+    # Autograd hears nothing of what NumPy writes. This writes nothing, but is counted, and refused where due.
+    tensor.view(-1)[:0].zero_()
+    return memory
+
+
+def _pieces(tensor: Tensor, limit: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
+    """Cut a tensor into pieces of at most `limit` elements, each with the logical index of its first element."""
+    if tensor.numel() <= limit:
         yield start, tensor
         return
     row = tensor.numel() // tensor.shape[0]
-    if row > _CHUNK:
+    if row > limit:
         for number, part in enumerate(tensor.unbind()):
-            yield from _pieces(part, start + number * row)
+            yield from _pieces(part, limit, start + number * row)
         return
-    rows = _CHUNK // row
+    rows = limit // row
     for number, part in enumerate(torch.split(tensor, rows)):
         yield start + number * rows * row, part

@@ -1,7 +1,5 @@
 """A stream: an endless sequence of random words that a seed and a name address."""
 
-from collections.abc import Callable
-from math import prod
 from typing import Self
 
 import numpy as np
@@ -10,18 +8,15 @@ from numpy.typing import NDArray
 from evenflow import checks
 from evenflow.errors import ParameterValueError
 from evenflow.random import philox
+from evenflow.random.draw import LAST, Shape, draw
 from evenflow.random.key import stream_key
 from evenflow.random.normal import normal
 from evenflow.random.transforms import Floats
 from evenflow.random.truncated import truncated_normal
 from evenflow.random.uniform import uniform
 
-Shape = int | tuple[int, ...] | list[int]
 Words = NDArray[np.uint32]
 
-# Draws are made in chunks whose temporaries stay in the processor's cache.
-_CHUNK = 2**16
-_LAST = 2**64
 _LARGEST = float(np.finfo(np.float32).max)
 # Bounds that keep the float32 arithmetic of the transforms below overflow: no draw is beyond 6.8 deviations.
 _LOCATION = _LARGEST / 2
@@ -40,6 +35,10 @@ class Stream:
     whole. The bits are a promise for `words`, `uniform` and `normal`. `truncated_normal` rounds a float64
     number with an error near 1e-15 once, so another build of SciPy may change the last bit of about one draw
     in a million.
+
+    Large draws are made by compiled kernels with the same bits, if Numba is installed. Every method that draws
+    takes `out`, an array to draw into, and `threads`, how many threads may share a large draw; neither changes a
+    bit. The default is one thread, since NumPy has no setting to follow; `evenflow.init` passes torch's.
 
     Args:
         seed: An integer in [-2^63, 2^63).
@@ -112,11 +111,20 @@ class Stream:
             >>> Stream(0, "weight").words(0, 2).dtype
             dtype('uint32')
         """
-        size = checks.integer("count", count, low=0, high=_LAST)
-        first = checks.integer("start", start, low=0, high=_LAST - size)
+        size = checks.integer("count", count, low=0, high=LAST)
+        first = checks.integer("start", start, low=0, high=LAST - size)
         return philox.words((self._key & 0xFFFFFFFF, self._key >> 32), first, size)
 
-    def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, *, start: int = 0) -> Floats:
+    def uniform(
+        self,
+        shape: Shape,
+        low: float = 0.0,
+        high: float = 1.0,
+        *,
+        start: int = 0,
+        out: Floats | None = None,
+        threads: int = 1,
+    ) -> Floats:
         r"""Draw from \(U[low, high)\).
 
         The numbers are multiples of 2^-24, scaled; `evenflow.random.uniform` specifies the bits.
@@ -126,13 +134,16 @@ class Stream:
             low: Lower bound, attained.
             high: Upper bound, never attained unless it equals `low`.
             start: Index of the first element in the stream.
+            out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
+            threads: How many threads may share the work, at least 1.
 
         Returns:
-            float32 numbers.
+            float32 numbers: `out`, where it is given.
 
         Raises:
-            ParameterTypeError: An argument has the wrong type.
-            ParameterValueError: `low` is above `high`, or an argument is NaN, infinite or out of range.
+            ParameterTypeError: An argument has the wrong type, or `out` the wrong dtype.
+            ParameterValueError: `low` is above `high`, an argument is NaN, infinite or out of
+                range, or `out` has another shape or cannot be written to.
 
         Example:
             >>> draws = Stream(0, "weight").uniform((2, 3), -1.0, 1.0)
@@ -142,9 +153,18 @@ class Stream:
         bottom = checks.real("low", low, low=-_LOCATION, high=_LOCATION)
         top = checks.real("high", high, low=-_LOCATION, high=_LOCATION)
         _ordered(low, high)
-        return self._draw(shape, start, lambda words: uniform(words, bottom, top))
+        return draw(self._key, uniform, (bottom, top), shape, start, out, threads)
 
-    def normal(self, shape: Shape, mean: float = 0.0, std: float = 1.0, *, start: int = 0) -> Floats:
+    def normal(
+        self,
+        shape: Shape,
+        mean: float = 0.0,
+        std: float = 1.0,
+        *,
+        start: int = 0,
+        out: Floats | None = None,
+        threads: int = 1,
+    ) -> Floats:
         r"""Draw from \(N(mean, std^2)\).
 
         `evenflow.random.normal` specifies the bits.
@@ -154,13 +174,16 @@ class Stream:
             mean: Mean.
             std: Standard deviation (not variance), at least 0.
             start: Index of the first element in the stream.
+            out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
+            threads: How many threads may share the work, at least 1.
 
         Returns:
-            float32 numbers.
+            float32 numbers: `out`, where it is given.
 
         Raises:
-            ParameterTypeError: An argument has the wrong type.
-            ParameterValueError: `std` is negative, or an argument is NaN, infinite or out of range.
+            ParameterTypeError: An argument has the wrong type, or `out` the wrong dtype.
+            ParameterValueError: `std` is negative, an argument is NaN, infinite or out of
+                range, or `out` has another shape or cannot be written to.
 
         Example:
             >>> Stream(0, "weight").normal(10_000, std=0.5).std().round(2)
@@ -168,7 +191,7 @@ class Stream:
         """
         centre = checks.real("mean", mean, low=-_LOCATION, high=_LOCATION)
         scale = checks.real("std", std, low=0, high=_SCALE)
-        return self._draw(shape, start, lambda words: normal(words, centre, scale))
+        return draw(self._key, normal, (centre, scale), shape, start, out, threads)
 
     def truncated_normal(
         self,
@@ -179,6 +202,8 @@ class Stream:
         high: float = 2.0,
         *,
         start: int = 0,
+        out: Floats | None = None,
+        threads: int = 1,
     ) -> Floats:
         r"""Draw from \(N(mean, std^2)\) confined to \([low, high]\).
 
@@ -189,14 +214,16 @@ class Stream:
             low: Smallest number, an absolute value and not a count of standard deviations, or -inf.
             high: Largest number, likewise, or inf.
             start: Index of the first element in the stream.
+            out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
+            threads: How many threads may share the work, at least 1.
 
         Returns:
-            float32 numbers, none outside the interval.
+            float32 numbers, none outside the interval: `out`, where it is given.
 
         Raises:
-            ParameterTypeError: An argument has the wrong type.
-            ParameterValueError: `std` is negative, `low` is above `high`, or an argument is NaN or out of
-                range.
+            ParameterTypeError: An argument has the wrong type, or `out` the wrong dtype.
+            ParameterValueError: `std` is negative, `low` is above `high`, an argument is NaN or out of range, or
+                `out` has another shape or cannot be written to.
 
         Example:
             >>> draws = Stream(0, "weight").truncated_normal(1000, low=4.0, high=400.0)
@@ -208,27 +235,7 @@ class Stream:
         bottom = checks.real("low", low, high=_LARGEST, infinite=True)
         top = checks.real("high", high, low=-_LARGEST, infinite=True)
         _ordered(low, high)
-        return self._draw(shape, start, lambda words: truncated_normal(words, centre, scale, bottom, top))
-
-    def _draw(self, shape: Shape, start: int, transform: Callable[[Words], Floats]) -> Floats:
-        """Transform the words from `start` on, a chunk at a time, in whole blocks of four."""
-        sizes = _sizes(shape)
-        count = prod(sizes)
-        first = checks.integer("start", start, low=0, high=_LAST - count)
-        skipped = first % 4
-        draws = np.empty(count, dtype=np.float32)
-        for done in range(0, count, _CHUNK):
-            size = min(_CHUNK, count - done)
-            whole = -(-(skipped + size) // 4) * 4
-            chunk = transform(self.words(first - skipped + done, whole))
-            draws[done : done + size] = chunk[skipped : skipped + size]
-        return draws.reshape(sizes)
-
-
-def _sizes(shape: Shape) -> tuple[int, ...]:
-    """Return a shape as a tuple of sizes."""
-    sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
-    return tuple(checks.integer("shape", size, low=0) for size in sizes)
+        return draw(self._key, truncated_normal, (centre, scale, bottom, top), shape, start, out, threads)
 
 
 def _ordered(low: float, high: float) -> None:

@@ -1,0 +1,9 @@
+"""Compiled loops over arrays and scalars, and the threads that share them.
+
+Importing this package does not load Numba: `find` does, when a draw is large enough to be worth it.
+"""
+
+from evenflow.kernels.pool import share
+from evenflow.kernels.registry import find
+
+__all__ = ["find", "share"]

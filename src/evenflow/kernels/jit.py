@@ -1,0 +1,44 @@
+"""How functions are compiled: never at import, with or without a cache, and to the same bits everywhere."""
+
+from collections.abc import Callable
+from pickle import UnpicklingError
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# No file can be written (RuntimeError), one cannot be read or written, or one was cut off by a crash.
+_CACHE_FAILURES = (RuntimeError, OSError, EOFError, UnpicklingError)
+
+
+def primitive(function: Function) -> Function:
+    """Mark a function of scalars that is inlined where it is called.
+
+    Division follows IEEE, as NumPy's does: Python's check for a zero divisor is a branch, and no loop with a branch
+    is vectorised. There is no `fastmath`, and LLVM fuses no multiplication with an addition unless it is told to.
+    """
+    inline: Any = numba.njit(forceinline=True, error_model="numpy")
+    inlined: Function = inline(function)
+    return inlined
+
+
+def compiled(function: Function, signature: str) -> Function:
+    """Compile a loop over arrays that runs without the interpreter lock.
+
+    The machine code is kept beside the source file, or in Numba's cache folder, for the next process. Without a
+    folder that can be used, it is compiled once in each process.
+    """
+    try:
+        return _compile(function, signature, cache=True)
+    except _CACHE_FAILURES:
+        return _compile(function, signature, cache=False)
+
+
+def _compile(function: Function, signature: str, *, cache: bool) -> Function:
+    compiler: Any = numba.njit(nogil=True, cache=cache, error_model="numpy")
+    dispatcher = compiler(function)
+    dispatcher.compile(signature)
+    dispatcher.disable_compile()
+    loop: Function = dispatcher
+    return loop

@@ -1,0 +1,111 @@
+"""A kernel gives the bits of the NumPy reference, for every address and parameter."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evenflow import kernels
+from evenflow.kernels import draws, pool, registry
+from evenflow.random import Stream, normal, philox, uniform
+
+TRANSFORMS = {"uniform": uniform.uniform, "normal": normal.normal}
+LARGEST = float(np.finfo(np.float32).max)
+
+names = st.sampled_from(sorted(TRANSFORMS))
+keys = st.integers(0, 2**64 - 1)
+starts = st.one_of(st.integers(0, 9), st.integers(2**32 - 9, 2**34 + 9), st.integers(0, 2**64 - 2**20))
+bounds = st.one_of(st.floats(-1, 1), st.floats(-LARGEST / 2, LARGEST / 2), st.sampled_from([0.0, -0.0, 1e-45, 1e-38]))
+scales = st.one_of(st.floats(0, 2), st.floats(0, LARGEST / 16), st.sampled_from([0.0, 1e-45, 1e-38]))
+parameters = {
+    "uniform": st.tuples(bounds, bounds).map(lambda ends: tuple(sorted(ends))),
+    "normal": st.tuples(bounds, scales),
+}
+
+
+def kernel(name):
+    found = kernels.find(name, registry.WORTH_LOADING)
+    assert found is not None
+    return found
+
+
+def by_reference(name, key, start, count, a, b):
+    head = start % 4
+    words = philox.words((key & 0xFFFFFFFF, key >> 32), start - head, -(-(head + count) // 4) * 4)
+    return TRANSFORMS[name](words, a, b)[head:][:count]
+
+
+def assert_same_bits(found, expected):
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+@settings(max_examples=300)
+@given(name=names, key=keys, start=starts, count=st.integers(0, 300), data=st.data())
+def test_any_part_of_any_stream_is_the_references(name, key, start, count, data):
+    a, b = data.draw(parameters[name])
+    out = np.full(count, np.nan, dtype=np.float32)
+    kernel(name)(out, key, start, a, b)
+    assert_same_bits(out, by_reference(name, key, start, count, a, b))
+
+
+@settings(max_examples=40)
+@given(name=names, key=keys, block=st.integers(0, 2**62 - 5), blocks=st.integers(0, 4), data=st.data())
+def test_the_loops_are_plain_python_too(plain_draws, name, key, block, blocks, data):
+    a, b = data.draw(parameters[name])
+    out = np.full(4 * blocks, np.nan, dtype=np.float32)
+    getattr(plain_draws, name)(out, np.uint64(key), np.uint64(block), a, b)
+    assert_same_bits(out, by_reference(name, key, 4 * block, 4 * blocks, a, b))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_millions_of_draws_are_the_references(name):
+    out = np.empty(2**22, dtype=np.float32)
+    kernel(name)(out, 12345, 2**33 + 1, -0.3, 0.7)
+    assert_same_bits(out, by_reference(name, 12345, 2**33 + 1, out.size, -0.3, 0.7))
+
+
+@settings(max_examples=12)
+@given(
+    name=names,
+    seed=st.integers(-(2**63), 2**63 - 1),
+    text=st.text(max_size=20),
+    start=starts,
+    size=st.sampled_from([registry.WORTH_LOADING, pool.SLAB, 2 * pool.SLAB]),
+    beside=st.integers(-5, 5),
+    threads=st.sampled_from([1, 2, 4]),
+)
+def test_a_stream_gives_the_references_bits_around_every_limit(name, seed, text, start, size, beside, threads):
+    stream, count = Stream(seed, text), size + beside
+    drawn = getattr(stream, name)(count, -0.5, 2.0, start=start, threads=threads)
+    assert_same_bits(drawn, by_reference(name, stream.key, start, count, -0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("uniform", "49aa3e4460e972a9ad428f32faf5626a"), ("normal", "3ede57f780f170caf2a9aa11b1503533")],
+)
+def test_the_promised_bits_come_from_the_kernel_too(name, digest):
+    out = np.empty(1000, dtype=np.float32)
+    kernel(name)(out, Stream(0, "layer.weight").key, 0, 0.0, 1.0)
+    assert sha256(out.astype("<f4").tobytes()).hexdigest()[:32] == digest
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_neither_neighbour_of_the_array_is_written(name):
+    whole = np.zeros(40, dtype=np.float32)
+    kernel(name)(whole[3:30], 7, 5, 1.0, 2.0)
+    assert not whole[:3].any()
+    assert whole[3:30].all()
+    assert not whole[30:].any()
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_an_array_of_another_type_is_no_reason_to_compile_again(name):
+    with pytest.raises(TypeError, match="No matching definition"):
+        kernel(name)(np.zeros(8), 0, 0, 0.0, 1.0)
+
+
+def test_the_loops_have_the_names_that_the_registry_looks_for():
+    assert all(callable(getattr(draws, name)) for name in TRANSFORMS)
