@@ -8,6 +8,7 @@ from typing import Any
 
 from evenflow.diagnose.faces import face
 from evenflow.diagnose.finding import Finding
+from evenflow.diagnose.naming import called
 from evenflow.diagnose.plain import plain
 from evenflow.diagnose.treat.prescription import Prescription
 from evenflow.probe.records import LayerRecord, NetworkRecord
@@ -73,5 +74,12 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         verdict = "healthy" if self.ok else "sick"
-        first = f", first: {self.findings[0].rule} at {self.findings[0].layer}" if self.findings else ""
-        return f"<Diagnosis of {self.record.model}: {verdict}, {len(self.findings)} findings{first}>"
+        count = f"{len(self.findings)} finding{'' if len(self.findings) == 1 else 's'}"
+        return f"<Diagnosis of {self.record.model}: {verdict}, {count}{self._first()}>"
+
+    def _first(self) -> str:
+        if not self.findings:
+            return ""
+        rule, place = self.findings[0].rule, self.findings[0].layer
+        known = any(layer.name == place for layer in self.layers)
+        return f", first: {rule}{' at ' * bool(place)}{called(place) if known else place}"

@@ -21,4 +21,10 @@ def face(name: str) -> Callable[..., Any]:
             f"no installed package shows a diagnosis as {name!r}; install evenflow itself (pip install evenflow) "
             "rather than running it from its source folder"
         )
-    return cast("Callable[..., Any]", found[0].load())
+    try:
+        return cast("Callable[..., Any]", found[0].load())
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{found[0].value}, which shows a diagnosis as {name!r}, cannot be imported ({error}); install what it "
+            "needs: pip install 'evenflow[report]'"
+        ) from error

@@ -153,6 +153,7 @@ class _Course:
         if prescription:
             self.reason = "nothing to apply to the model itself; follow the advice"
         tried: list[Remedy] = []
+        failures: list[str] = []
         kept = 0
         for _ in range(ROUNDS):
             remedies = [r for r in prescription.remedies if r.applies_itself and r not in tried]
@@ -166,11 +167,13 @@ class _Course:
             if helped:
                 self.best, kept = after, len(tried)
                 _, self.reason = _compare(self.before, after)
-            elif not kept:
-                self.reason = reason
+            else:
+                failures.append(reason)
             if after.ok:
                 break
             prescription = after.prescription
+        if failures and not kept:
+            self.reason = failures[0]
         _take_back(self.undo, down_to=kept)
         self.applied = tried[:kept]
 

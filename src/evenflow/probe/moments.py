@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from evenflow.probe.records import Histogram, Moments
-from evenflow.probe.sums import deviations, square_sum
+from evenflow.probe.sums import about_mean, square_sum
 
 BINS = 40
 SAMPLED = 4096
@@ -94,15 +94,13 @@ def _scale(largest: float, dtype: torch.dtype) -> float:
 
 
 def _flat_moments(x: Tensor) -> tuple[float, float]:
-    centre = x.mean()
-    rest, squares = deviations(x, centre)
+    centre, rest, squares = about_mean(x)
     return float(centre) + float(rest), math.sqrt(squares / len(x))
 
 
 def _row_moments(x: Tensor) -> tuple[float, float, float]:
     """The variance is that within the units (columns) plus that between their means."""
-    centre = x.mean(0)
-    rest, squares = deviations(x, centre)
+    centre, rest, squares = about_mean(x)
     middle = float(centre.mean())
     offset, between = _flat_moments((centre - middle) + rest)
     within = math.sqrt(squares / x.numel())

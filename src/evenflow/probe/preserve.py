@@ -58,11 +58,13 @@ def _restore_gradient(parameter: Tensor, gradient: Tensor | None) -> None:
 
 def _restore_tensor(tensor: Tensor, memory: Tensor, value: Tensor, requires_grad: bool) -> None:
     """`memory` shares the tensor's storage but not its version: what is written to it does not count as a change."""
-    dense = memory.layout == torch.strided
-    if tensor.dtype != memory.dtype or (dense and not tensor.is_set_to(memory)):
-        tensor.data = memory
-    if not dense or not _same_bits(memory, value):
-        memory.copy_(value)
+    if memory.layout != torch.strided:
+        tensor.data = value
+    else:
+        if tensor.dtype != memory.dtype or not tensor.is_set_to(memory):
+            tensor.data = memory
+        if not _same_bits(memory, value):
+            memory.copy_(value)
     if tensor.requires_grad != requires_grad:
         tensor.requires_grad_(requires_grad)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from evenflow.probe.moments import reals
 from evenflow.probe.sums import BLOCK
 
-# Equal gradients differ by some units of the last place when their sums run in different orders.
-ROUNDING = 8
+# Sums of some thousand products, in another order, differ by so many units of rounding of float32.
+SUMMATION = 64
 
 # Far above the rounding of a float64 projection, far below the distance of rows that differ.
 CLOSE = 1e-12
@@ -25,8 +25,18 @@ def distinct_rows(matrix: Tensor) -> int:
 
 
 def distinct_up_to_rounding(matrix: Tensor) -> int:
-    """Number of rows (dimension 0) that differ by more than eight units of rounding of the largest value among them."""
-    return _distinct(matrix, ROUNDING * torch.finfo(matrix.dtype).eps)
+    """Number of rows (dimension 0) of a gradient that differ by more than rounding.
+
+    Equal units get gradients that are equal up to the order of summation: rows count as one when no element differs by
+    more than 8e-6 of the largest, or by the rounding of a half type.
+    """
+    return _distinct(matrix, _rounding(matrix.dtype))
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """Half types are summed in float32, and rounded once."""
+    own = torch.finfo(dtype).eps
+    return 2 * own + SUMMATION * min(own, torch.finfo(torch.float32).eps)
 
 
 def _distinct(matrix: Tensor, tolerance: float) -> int:

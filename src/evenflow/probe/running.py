@@ -13,12 +13,14 @@ class Run:
     Attributes:
         name: Its qualified name; empty for the model itself.
         module: The module.
-        events: How many events there were before it.
+        calls: How many layers there were before it.
+        events: How many layers and activations there were before it.
         handled: The exception that its caller was handling.
     """
 
     name: str
     module: nn.Module
+    calls: int
     events: int
     handled: BaseException | None
 
@@ -43,9 +45,9 @@ class ModuleStack:
         """The module whose code is running."""
         return self._runs[-1]
 
-    def enter(self, name: str, module: nn.Module, events: int) -> None:
+    def enter(self, name: str, module: nn.Module, *, calls: int, events: int) -> None:
         """Begin a module."""
-        self._runs.append(Run(name, module, events, sys.exception()))
+        self._runs.append(Run(name, module, calls, events, sys.exception()))
 
     def leave(self, module: nn.Module) -> Run | None:
         """End a module, and what it left open; None when it raised, or never began."""

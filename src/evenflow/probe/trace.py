@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -58,7 +59,7 @@ class Tracer(TorchFunctionMode):
         self.stack = ModuleStack(model)
         self._parameters = dict(model.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
-        self._matrices = {id(module): sum(p.dim() > 1 for p in module.parameters()) for module in model.modules()}
+        self._single: dict[int, bool] = {}
         self._events = 0
         self._measured: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._exits = ExitStack()
@@ -172,11 +173,17 @@ class Tracer(TorchFunctionMode):
     def _identity(self, function: str, role: str, names: tuple[str, ...]) -> tuple[str, str, nn.Module | None]:
         """Name the layer by its module, or by its parameter where the module holds several raw weights."""
         run = self.stack.innermost
-        of_torch = type(run.module).__module__.startswith("torch.nn.")
-        whole = role != "weight" or self._matrices[id(run.module)] <= 1 or of_torch
+        whole = role != "weight" or self._is_single(run.module)
         if run.name and whole:
             return run.name, type(run.module).__name__, run.module
         return (names[0] if names else run.name or function), function, run.module if whole else None
+
+    def _is_single(self, module: nn.Module) -> bool:
+        """Whether a module makes one layer: torch's own do, others where they hold one matrix."""
+        if id(module) not in self._single:
+            of_torch = type(module).__module__.startswith("torch.nn.")
+            self._single[id(module)] = of_torch or sum(p.dim() > 1 for p in module.parameters()) <= 1
+        return self._single[id(module)]
 
     def _weights_first(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(names, key=lambda name: self._parameters[name].dim() < 2))
@@ -193,7 +200,7 @@ class Tracer(TorchFunctionMode):
             if not self.stack:
                 inputs = [*tensors_in(args), *tensors_in(kwargs)]
                 self.flow.put(filter(is_signal, inputs), Origin())
-            self.stack.enter(name, module, self._events)
+            self.stack.enter(name, module, calls=len(self.calls), events=self._events)
 
         return hook
 
@@ -211,6 +218,8 @@ class Tracer(TorchFunctionMode):
         own = tuple(self._names[id(p)] for p in run.module._parameters.values() if id(p) in self._names)
         if own and made and run.events == self._events:
             self._add_module(run, own, inputs, made)
+        elif isinstance(run.module, _NormBase) and made and {c.role for c in self.calls[run.calls :]} == {"norm"}:
+            self._unite(run, inputs, made[0])
         else:
             self.flow.pass_on(inputs, [t for t in made if self.flow.origin(t) is None])
 
@@ -235,6 +244,15 @@ class Tracer(TorchFunctionMode):
             unit_dim=1 if by_channel else -1,
         )
         self._add(call, origin, outputs)
+
+    def _unite(self, run: Run, inputs: list[Tensor], output: Tensor) -> None:
+        """Make one layer of a normalisation, which may have tried one way to compute before it took another."""
+        call = self.calls[-1]
+        call.index = run.calls
+        self.calls[run.calls :] = [call]
+        call.output = call.activation.input if call.activation else self._moments(output)
+        ancestors = (self.flow.merged(inputs) or Origin()).ancestors | 1 << call.index
+        self.flow.put([output], Origin((call.index,), ancestors, fresh=call.activation is None))
 
 
 def _is_transforming() -> bool:

@@ -6,7 +6,8 @@ They are notes. Null and threshold: none, they are facts. False positives: none.
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import called, finite
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import finite
 from evenflow.probe import NetworkRecord
 
 

@@ -10,8 +10,9 @@ warning in 200 draws of each healthy family of the tests.
 from collections.abc import Iterator, Sequence
 
 from evenflow.diagnose.finding import Finding, Severity
+from evenflow.diagnose.naming import called
 from evenflow.diagnose.null import tolerance
-from evenflow.diagnose.rules.reading import called, ends, gradient, names
+from evenflow.diagnose.rules.reading import gradient, names, outputs_with_gradient
 from evenflow.diagnose.suitable import suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 
@@ -23,7 +24,7 @@ NORMALISED_GROWTH = 1.21
 def find(network: NetworkRecord) -> Iterator[Finding]:
     """Name the layer nearest to the output from which the gradient is too large."""
     layers = [layer for layer in network.layers if gradient(layer) is not None]
-    reference = max((_norm(layer) for layer in ends(layers)), default=0.0)
+    reference = max((_norm(layer) for layer in outputs_with_gradient(network.layers)), default=0.0)
     if reference == 0:
         return
     ratios = [_norm(layer) / reference for layer in layers]

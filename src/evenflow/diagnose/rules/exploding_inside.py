@@ -21,7 +21,8 @@ import math
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import called, finite, gradient, positions
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import finite, gradient, positions
 from evenflow.probe import LayerRecord, Moments, NetworkRecord
 
 RULE = "exploding-gradient"

@@ -9,8 +9,9 @@ positives: no warning in 200 draws of each healthy family of the tests.
 from collections.abc import Iterator, Sequence
 
 from evenflow.diagnose.finding import Finding, Severity
+from evenflow.diagnose.naming import called
 from evenflow.diagnose.null import tolerance
-from evenflow.diagnose.rules.reading import called, ends, finite, names
+from evenflow.diagnose.rules.reading import ends, finite, names
 from evenflow.diagnose.suitable import suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evenflow.diagnose.finding import Finding, Severity
-from evenflow.diagnose.rules.reading import called, ends, finite, names, plain_weight, strength, weight_gain
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import ends, finite, names, plain_weight, strength, weight_gain
 from evenflow.diagnose.suitable import suitable_gains, suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 

@@ -8,7 +8,8 @@ False positives: LOSS_RATES
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import called, finite, weight_gain
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import finite, weight_gain
 from evenflow.probe import NetworkRecord
 
 RULE = "loss-at-start"

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from typing import Literal
 
 from evenflow.diagnose.finding import Evidence, Finding, Severity
-from evenflow.diagnose.rules.reading import called, names
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import names
 from evenflow.probe import LayerRecord, NetworkRecord
 
 RULE = "non-finite"
-
-_PARAMETER = "Parameter {} holds NaN or infinity{}, and everything computed from it does too."
-_BUFFER = "Buffer {} holds NaN or infinity{}, and evaluation mode computes with it."
 
 Where = Literal["data", "parameters", "forward", "loss", "backward"]
 
@@ -26,6 +24,7 @@ def find(network: NetworkRecord) -> Iterator[Finding]:
         finding = place(network)
         if finding is not None:
             yield finding
+        if finding is not None and finding.severity == "error":
             return
 
 
@@ -61,28 +60,39 @@ def _in_data(network: NetworkRecord) -> Finding | None:
 
 
 def _in_parameters(network: NetworkRecord) -> Finding | None:
-    finite = _computes_finite(network)
-    bad = tuple(name for name in network.nonfinite_parameters if not finite or _matters(name, network))
+    bad = _broken_names(network)
     if not bad:
         return None
     owners = tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in bad))
     layers = tuple(layer.name for layer in network.layers if _holds(layer, bad) or layer.name in owners)
-    learnt = any(_holds(layer, bad[:1]) for layer in network.layers)
+    statistic = any(_is_statistic(layer, bad[0]) for layer in network.layers)
     return _finding(
         "parameters",
         tuple(dict.fromkeys(layers)) or owners,
         {"parameters": len(bad), "first": bad[0]},
-        _PARAMETER.format(bad[0], _others(len(bad))) if learnt else _BUFFER.format(bad[0], _others(len(bad))),
-        "Initialise these weights again, or load a checkpoint from before they broke; then clip the gradient norm."
-        if learnt
-        else "Reset it, for a BatchNorm with reset_running_stats(), or load a checkpoint from before it broke.",
+        f"{bad[0]} holds NaN or infinity{_others(len(bad))}, and "
+        f"{'evaluation mode computes with it' if statistic else 'everything computed from it does too'}.",
+        "Reset it with reset_running_stats(), or load a checkpoint from before it broke."
+        if statistic
+        else "Draw these weights again, or load a checkpoint from before they broke; then clip the gradient norm.",
     )
 
 
-def _matters(name: str, network: NetworkRecord) -> bool:
-    """Whether it is a layer's parameter or a statistic of a normalisation, and no buffer that holds a mask."""
-    owner = name.rpartition(".")[0]
-    return any(_holds(layer, (name,)) or (layer.role == "norm" and layer.name == owner) for layer in network.layers)
+def _broken_names(network: NetworkRecord) -> tuple[str, ...]:
+    """Names of the parameters and buffers whose NaN is a fault: not of a buffer that holds a mask."""
+    every = network.nonfinite_parameters
+    used = tuple(n for n in every if any(_holds(layer, (n,)) or _is_statistic(layer, n) for layer in network.layers))
+    return used or (() if _computes_finite(network) or _overflows(network) else every)
+
+
+def _is_statistic(layer: LayerRecord, name: str) -> bool:
+    return layer.role == "norm" and layer.name == name.rpartition(".")[0] and not _holds(layer, (name,))
+
+
+def _overflows(network: NetworkRecord) -> bool:
+    """Whether the first layer that gives NaN or infinity reads none."""
+    first = next((layer for layer in network.layers if layer.output.nonfinite or layer.signal.nonfinite), None)
+    return first is not None and first.input is not None and first.input.nonfinite == 0
 
 
 def _computes_finite(network: NetworkRecord) -> bool:

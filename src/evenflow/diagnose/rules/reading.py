@@ -1,4 +1,4 @@
-"""How the rules read a record: which numbers are usable, what a layer is to the network, and how it is called."""
+"""How the rules read a record: which numbers are usable, and what a layer is to the network."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -21,16 +21,6 @@ def strength(moments: Moments) -> float:
 def names(layers: Iterable[LayerRecord]) -> tuple[str, ...]:
     """The layers' names, each once, in order."""
     return tuple(dict.fromkeys(layer.name for layer in layers))
-
-
-def called(name: str) -> str:
-    """A layer's name as a sentence has it, since "0" alone reads like a number.
-
-    Example:
-        >>> called("encoder.0")
-        "layer 'encoder.0'"
-    """
-    return f"layer '{name}'"
 
 
 def gradient(layer: LayerRecord) -> Moments | None:
@@ -61,6 +51,13 @@ def ends(layers: Sequence[LayerRecord]) -> tuple[LayerRecord, ...]:
     """The layers whose output no other layer reads: the outputs of the network."""
     read = {source for layer in layers for source in layer.sources}
     return tuple(layer for layer in layers if layer.index not in read)
+
+
+def outputs_with_gradient(layers: Sequence[LayerRecord]) -> tuple[LayerRecord, ...]:
+    """The outputs of the network that a gradient starts from; the last layer with one where none of them has any."""
+    reached = [layer for layer in layers if gradient(layer) is not None]
+    outputs = tuple(layer for layer in ends(layers) if gradient(layer) is not None)
+    return outputs or tuple(reached[-1:])
 
 
 def zero_head(layers: Sequence[LayerRecord]) -> LayerRecord | None:

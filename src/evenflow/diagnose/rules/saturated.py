@@ -13,7 +13,8 @@ import math
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import called, ends, names
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import ends, names
 from evenflow.diagnose.suitable import suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 from evenflow.probe.activations import PLATEAU

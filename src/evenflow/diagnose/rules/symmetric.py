@@ -9,7 +9,8 @@ positives: none by construction.
 from collections.abc import Iterator
 
 from evenflow.diagnose.finding import Finding
-from evenflow.diagnose.rules.reading import called, names, plain_weight, strength, zero_head
+from evenflow.diagnose.naming import called
+from evenflow.diagnose.rules.reading import names, plain_weight, strength, zero_head
 from evenflow.diagnose.suitable import suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 

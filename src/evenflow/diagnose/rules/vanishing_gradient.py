@@ -15,8 +15,16 @@ import math
 from collections.abc import Iterator, Sequence
 
 from evenflow.diagnose.finding import Finding, Severity
+from evenflow.diagnose.naming import called
 from evenflow.diagnose.null import tolerance
-from evenflow.diagnose.rules.reading import called, ends, gradient, names, positions, weight_gain, zero_head
+from evenflow.diagnose.rules.reading import (
+    gradient,
+    names,
+    outputs_with_gradient,
+    positions,
+    weight_gain,
+    zero_head,
+)
 from evenflow.diagnose.suitable import suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 
@@ -34,7 +42,7 @@ def find(network: NetworkRecord) -> Iterator[Finding]:
     if head is not None and max(norms[:-1]) == 0:
         yield _waiting(head)
         return
-    reference = _reference(layers)
+    reference = _reference(network.layers)
     if reference == 0:
         return
     ratios = [max(norms[: index + 1]) / reference for index in range(len(norms))]
@@ -55,7 +63,7 @@ def _norm(layer: LayerRecord) -> float:
 
 def _reference(layers: Sequence[LayerRecord]) -> float:
     """The largest gradient at an output, as far as the weights of that layer let it pass."""
-    outputs = ends(layers)
+    outputs = outputs_with_gradient(layers)
     return max((_norm(layer) * min(1.0, _passing(layer)) for layer in outputs), default=0.0)
 
 

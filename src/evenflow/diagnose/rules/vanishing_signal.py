@@ -13,8 +13,9 @@ each over that tolerance. False positives: no warning in 200 draws of each healt
 from collections.abc import Iterator, Sequence
 
 from evenflow.diagnose.finding import Finding, Severity
+from evenflow.diagnose.naming import called
 from evenflow.diagnose.null import tolerance
-from evenflow.diagnose.rules.reading import called, ends, finite, names, strength
+from evenflow.diagnose.rules.reading import ends, finite, names, strength
 from evenflow.diagnose.suitable import BOUNDED, suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 
