@@ -36,7 +36,7 @@ def real(
         ParameterTypeError: It is not a real number (a bool is not one).
         ParameterValueError: It is NaN, infinite or outside the interval.
 
-    Example:
+    Examples:
         >>> real("momentum", 0.1, low=0, high=1)
         0.1
         >>> real("max_norm", -1, low=0)
@@ -65,7 +65,7 @@ def integer(name: str, value: object, *, low: int | None = None, high: int | Non
         ParameterTypeError: It is not an integer (a bool is not one).
         ParameterValueError: It is outside the interval.
 
-    Example:
+    Examples:
         >>> integer("num_features", 3, low=1)
         3
     """
@@ -86,7 +86,7 @@ def choice(name: str, value: object, allowed: Iterable[str]) -> str:
         ParameterTypeError: It is not a string.
         ParameterValueError: It is another string.
 
-    Example:
+    Examples:
         >>> choice("mode", "fan_in", ["fan_in", "fan_out"])
         'fan_in'
     """

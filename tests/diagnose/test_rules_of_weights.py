@@ -75,6 +75,16 @@ class TestGainMismatch:
         layers.append(make.head(12))
         assert not list(gain_mismatch.find(make.network(layers)))
 
+    def test_where_paths_join_the_one_with_the_smaller_error_counts(self, make):
+        small = make.moments(0.01)
+        layers = [
+            make.layer(0, gain=HE / 100, signal=small, output=make.moments(HE / 100)),
+            make.layer(1, sources=()),
+            make.layer(2, gain=HE / 2, sources=(0, 1), output=make.moments(HE / 2)),
+            make.head(3),
+        ]
+        assert only(gain_mismatch.find(make.network(layers))).evidence["compound"] == pytest.approx(0.01)
+
     def test_a_last_layer_may_be_small_but_not_large(self, make):
         small = [*make.chain(3)[:3], make.head(3, gain=1e-4, output=make.moments(1e-4))]
         large = [*make.chain(3)[:3], make.head(3, gain=100.0, output=make.moments(100.0))]
@@ -182,6 +192,12 @@ class TestSymmetric:
         waiting = make.network(make.with_weight(layers, 5, rms=0.0, distinct_rows=1))
         assert [finding.layer for finding in symmetric.find(alone)] == ["layers.2"]
         assert not list(symmetric.find(waiting))
+
+    def test_a_zero_branch_does_not_wait_for_a_head_that_gets_nothing(self, make):
+        layers = make.changed(make.with_weight(make.chain(5), 2, rms=0.0, **EQUAL), 2, bypassed=True)
+        layers = make.with_weight(layers, 5, rms=0.0, distinct_rows=1)
+        deaf = make.changed(layers, 5, input=make.moments(0.5, spread=0.0))
+        assert [finding.layer for finding in symmetric.find(make.network(deaf))] == ["layers.2"]
 
     def test_zero_layers_in_the_only_path_are_symmetric_behind_a_zero_head_too(self, make):
         layers = make.with_weight(make.chain(5), 2, rms=0.0, **EQUAL)

@@ -18,7 +18,7 @@ def running(what: str, hint: str = "") -> Iterator[None]:
     Raises:
         SourceError: The body raised.
 
-    Example:
+    Examples:
         >>> with running("importing model.py"):
         ...     raise SystemExit(0)
         Traceback (most recent call last):
@@ -54,7 +54,7 @@ def called(factory: Callable[[], object], source: str, what: str) -> object:
 def kind(found: object) -> str:
     """What a value is, for messages.
 
-    Example:
+    Examples:
         >>> kind(3), kind(None)
         ('an int', 'None')
     """

@@ -67,7 +67,7 @@ def clip_grad_norm_(
         TensorDtypeError: A gradient is neither floating point nor complex.
         NonFiniteError: The norm is not finite and "raise" was asked for. Nothing was changed.
 
-    Example:
+    Examples:
         >>> p = torch.nn.Parameter(torch.zeros(2))
         >>> p.grad = torch.tensor([3.0, 4.0])
         >>> clip_grad_norm_(p, 1.0)
@@ -122,7 +122,7 @@ def clip_grads_with_norm_(
         ParameterTypeError: An argument has the wrong type.
         TensorDtypeError: A gradient is neither floating point nor complex.
 
-    Example:
+    Examples:
         >>> p = torch.nn.Parameter(torch.zeros(2))
         >>> p.grad = torch.tensor([3.0, 4.0])
         >>> clip_grads_with_norm_(p, 1.0, torch.tensor(5.0))
@@ -167,7 +167,7 @@ def get_total_norm(
         TensorDtypeError: A tensor is neither floating point nor complex.
         NonFiniteError: The norm is not finite and `error_if_nonfinite` is true.
 
-    Example:
+    Examples:
         >>> get_total_norm([torch.full((9,), 1e20), torch.full((16,), 1e20)])
         tensor(5.0000e+20)
     """

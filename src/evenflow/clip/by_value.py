@@ -48,7 +48,7 @@ def clip_grad_value_(
         TensorDtypeError: A gradient is complex: there is no order to clip by. Use `clip_grad_norm_`.
         NonFiniteError: A gradient is not finite and `nonfinite` is "raise". Nothing was changed.
 
-    Example:
+    Examples:
         >>> p = torch.nn.Parameter(torch.zeros(4))
         >>> p.grad = torch.tensor([0.5, -7.0, torch.inf, torch.nan])
         >>> clip_grad_value_(p, 1.0)

@@ -35,7 +35,7 @@ def scale_down_(tensors: Sequence[Tensor], limit: float, total: float, foreach: 
 def _factors(limit: float, total: float) -> list[float]:
     """Split `limit / total` into factors that float32 holds with all its digits.
 
-    Example:
+    Examples:
         >>> _factors(1.0, 4.0)
         [0.25]
         >>> len(_factors(1.0, 1e40))

@@ -39,7 +39,7 @@ def digits() -> Split:
     Raises:
         MissingExtraError: scikit-learn, which carries the data, is not installed.
 
-    Example:
+    Examples:
         >>> split = digits()
         >>> split.inputs.shape, split.test_targets.shape
         (torch.Size([1437, 64]), torch.Size([360]))
@@ -76,7 +76,7 @@ def digits_batch(samples: int = 256, *, images: bool = False) -> tuple[Tensor, T
         ParameterValueError: `samples` is out of range.
         MissingExtraError: scikit-learn, which carries the data, is not installed.
 
-    Example:
+    Examples:
         >>> inputs, targets = digits_batch(32, images=True)
         >>> inputs.shape, targets.shape
         (torch.Size([32, 1, 8, 8]), torch.Size([32]))

@@ -13,7 +13,7 @@ def one_torch_thread() -> Iterator[None]:
     On matrices as small as the demo's, threads wait for each other longer than they work: two of them on two busy cores
     were ten times slower than one. One thread also adds numbers up in the same order on every machine.
 
-    Example:
+    Examples:
         >>> with one_torch_thread():
         ...     torch.get_num_threads()
         1

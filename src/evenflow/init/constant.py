@@ -28,7 +28,7 @@ def zeros_(tensor: Shaped[Tensor, "..."]) -> Tensor:
     Raises:
         SharedMemoryError: Elements of the tensor share memory.
 
-    Example:
+    Examples:
         >>> zeros_(torch.empty(2, 3))
         tensor([[0., 0., 0.],
                 [0., 0., 0.]])
@@ -53,7 +53,7 @@ def ones_(tensor: Shaped[Tensor, "..."]) -> Tensor:
     Raises:
         SharedMemoryError: Elements of the tensor share memory.
 
-    Example:
+    Examples:
         >>> ones_(torch.empty(3))
         tensor([1., 1., 1.])
 
@@ -82,7 +82,7 @@ def constant_(tensor: Shaped[Tensor, "..."], val: float) -> Tensor:
         ParameterValueError: `val` is NaN or infinite, or the dtype cannot hold it.
         SharedMemoryError: Elements of the tensor share memory.
 
-    Example:
+    Examples:
         >>> constant_(torch.empty(3), 0.5)
         tensor([0.5000, 0.5000, 0.5000])
 

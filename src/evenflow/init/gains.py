@@ -34,7 +34,7 @@ def calculate_gain(nonlinearity: str | Callable[..., Any], param: float | None =
         ParameterTypeError: `nonlinearity` is neither a name nor callable, or `param` is no number.
         ParameterValueError: `param` is NaN or infinite, or the activation takes none.
 
-    Example:
+    Examples:
         >>> round(calculate_gain("leaky_relu", 0.2), 4)
         1.3868
         >>> round(calculate_gain("gelu"), 4)

@@ -47,7 +47,7 @@ def glorot_uniform_(
         ParameterValueError: `gain` is negative, NaN or infinite, a fan is not positive, or generator and
             stream are both given.
 
-    Example:
+    Examples:
         >>> weight = glorot_uniform_(torch.empty(100, 50))
         >>> bool((weight.abs() <= 0.2).all())
         True
@@ -98,7 +98,7 @@ def glorot_normal_(
         ParameterValueError: `gain` is negative, NaN or infinite, a fan is not positive, or generator and
             stream are both given.
 
-    Example:
+    Examples:
         >>> weight = glorot_normal_(torch.empty(300, 500))
         >>> round(weight.std().item(), 2)
         0.05
@@ -145,7 +145,7 @@ def xavier_uniform_(
         ParameterValueError: `gain` is negative, NaN or infinite, a fan is not positive, or generator and
             stream are both given.
 
-    Example:
+    Examples:
         >>> weight = xavier_uniform_(torch.empty(3, 5), gain=5 / 3)
         >>> weight.shape
         torch.Size([3, 5])
@@ -191,7 +191,7 @@ def xavier_normal_(
         ParameterValueError: `gain` is negative, NaN or infinite, a fan is not positive, or generator and
             stream are both given.
 
-    Example:
+    Examples:
         >>> weight = xavier_normal_(torch.empty(3, 5), gain=5 / 3)
         >>> weight.shape
         torch.Size([3, 5])

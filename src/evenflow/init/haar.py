@@ -30,7 +30,7 @@ def haar(rows: int, columns: int, dtype: torch.dtype, stream: Stream) -> Tensor:
     Returns:
         A matrix on the CPU, in `dtype` or, for the types of half precision, in single.
 
-    Example:
+    Examples:
         >>> q = haar(5, 3, torch.float64, Stream(0, "weight"))
         >>> bool(torch.allclose(q.T @ q, torch.eye(3, dtype=torch.float64)))
         True

@@ -54,7 +54,7 @@ def he_uniform_(
         ParameterValueError: `slope` is NaN or infinite, `mode` is unknown, a fan is not positive, or
             generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = he_uniform_(torch.empty(50, 600))
         >>> bool((weight.abs() <= 0.1).all())
         True
@@ -104,7 +104,7 @@ def he_normal_(
         ParameterValueError: `slope` is NaN or infinite, `mode` is unknown, a fan is not positive, or
             generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = he_normal_(torch.empty(500, 200))
         >>> round(weight.std().item(), 2)
         0.1
@@ -153,7 +153,7 @@ def kaiming_uniform_(
         ParameterValueError: `a` is NaN or infinite, `mode` is unknown, a fan is not positive, or generator
             and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = kaiming_uniform_(torch.empty(3, 5), nonlinearity="gelu")
         >>> weight.shape
         torch.Size([3, 5])
@@ -205,7 +205,7 @@ def kaiming_normal_(
         ParameterValueError: `a` is NaN or infinite, `mode` is unknown, a fan is not positive, or generator
             and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = kaiming_normal_(torch.empty(3, 5), nonlinearity="gelu")
         >>> weight.shape
         torch.Size([3, 5])

@@ -25,7 +25,7 @@ def eye_(tensor: Shaped[Tensor, "rows columns"]) -> Tensor:
         TensorShapeError: The tensor has not two dimensions.
         SharedMemoryError: Elements of the tensor share memory.
 
-    Example:
+    Examples:
         >>> eye_(torch.empty(2, 3))
         tensor([[1., 0., 0.],
                 [0., 1., 0.]])
@@ -61,7 +61,7 @@ def dirac_(tensor: Shaped[Tensor, "out in *kernel"], groups: int = 1) -> Tensor:
         ParameterValueError: `groups` is below 1 or does not divide the output channels.
         SharedMemoryError: Elements of the tensor share memory.
 
-    Example:
+    Examples:
         >>> dirac_(torch.empty(2, 2, 3))
         tensor([[[0., 1., 0.],
                  [0., 0., 0.]],

@@ -15,7 +15,7 @@ def ordered(low_name: str, low: object, high_name: str, high: object, *, infinit
         ParameterTypeError: One is no number.
         ParameterValueError: One is NaN, or infinite and not allowed to be; or they are in the wrong order.
 
-    Example:
+    Examples:
         >>> ordered("a", 2, "b", 1, infinite=False)
         Traceback (most recent call last):
         ...
@@ -33,7 +33,7 @@ def ordered(low_name: str, low: object, high_name: str, high: object, *, infinit
 def inside(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
     """Return the smallest and the largest finite number of `dtype` in [low, high]; without one, the nearest.
 
-    Example:
+    Examples:
         >>> inside(0.3, 0.9, torch.bfloat16)
         (0.30078125, 0.8984375)
     """

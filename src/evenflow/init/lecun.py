@@ -37,7 +37,7 @@ def lecun_uniform_(
         ParameterTypeError: An argument has the wrong type.
         ParameterValueError: A fan is not positive, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = lecun_uniform_(torch.empty(500, 100))
         >>> round(weight.std().item(), 2)
         0.1
@@ -79,7 +79,7 @@ def lecun_normal_(
         ParameterTypeError: An argument has the wrong type.
         ParameterValueError: A fan is not positive, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = lecun_normal_(torch.empty(500, 100))
         >>> round(weight.std().item(), 2)
         0.1

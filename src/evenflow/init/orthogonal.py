@@ -46,7 +46,7 @@ def orthogonal_(
         ParameterTypeError: An argument has the wrong type.
         ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = orthogonal_(torch.empty(2, 3, dtype=torch.float64))
         >>> bool(torch.allclose(weight @ weight.T, torch.eye(2, dtype=torch.float64)))
         True
@@ -99,7 +99,7 @@ def delta_orthogonal_(
         ParameterTypeError: An argument has the wrong type.
         ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = delta_orthogonal_(torch.empty(4, 2, 3, 3))
         >>> int(weight.count_nonzero())
         8

@@ -44,7 +44,7 @@ def uniform_(
         ParameterValueError: A bound is NaN or infinite, `a` is above `b`, or generator and stream are both
             given.
 
-    Example:
+    Examples:
         >>> weight = uniform_(torch.empty(3, 5), -0.1, 0.1)
         >>> bool((weight.abs() <= 0.1).all())
         True
@@ -89,7 +89,7 @@ def normal_(
         ParameterValueError: `std` is negative, an argument is NaN or infinite, or generator and stream are
             both given.
 
-    Example:
+    Examples:
         >>> weight = normal_(torch.empty(100, 100), std=0.02)
         >>> round(weight.std().item(), 2)
         0.02
@@ -135,7 +135,7 @@ def random_uniform_(
         ParameterValueError: A bound is NaN or infinite, `low` is above `high`, or generator and stream are
             both given.
 
-    Example:
+    Examples:
         >>> weight = random_uniform_(torch.empty(100, 100))
         >>> round(weight.mean().item(), 1)
         0.5
@@ -179,7 +179,7 @@ def random_normal_(
         ParameterValueError: `std` is negative, an argument is NaN or infinite, or generator and stream are
             both given.
 
-    Example:
+    Examples:
         >>> weight = random_normal_(torch.empty(100, 100))
         >>> round(weight.std().item(), 1)
         1.0

@@ -63,7 +63,7 @@ def truncated_std(cut: float) -> float:
 
     $$ \sigma^2 = 1 - \frac{2 c\,\varphi(c)}{2 \Phi(c) - 1} $$
 
-    Example:
+    Examples:
         >>> round(truncated_std(2.0), 12)
         0.879625661034
     """

@@ -24,7 +24,7 @@ def check_source(generator: object, stream: object) -> None:
 def as_stream(generator: torch.Generator | None, stream: Stream | None) -> Stream:
     """Return the stream, or else one whose key is drawn from the generator, by default torch's for the CPU.
 
-    Example:
+    Examples:
         >>> _ = torch.manual_seed(0)
         >>> first, second = as_stream(None, None), as_stream(None, None)
         >>> _ = torch.manual_seed(0)

@@ -52,7 +52,7 @@ def sparse_(
         ParameterTypeError: An argument has the wrong type.
         ParameterValueError: `sparsity` or `std` is out of range, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = sparse_(torch.empty(10, 3), sparsity=0.25)
         >>> (weight == 0).sum(dim=0).tolist()
         [3, 3, 3]

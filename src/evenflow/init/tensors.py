@@ -15,7 +15,7 @@ def writable(tensor: object) -> Tensor:
         TensorShapeError: It is a lazy parameter that has no shape yet.
         SharedMemoryError: Some of its elements share memory.
 
-    Example:
+    Examples:
         >>> import torch
         >>> writable(torch.zeros(3, 1).expand(3, 4))
         Traceback (most recent call last):
@@ -45,7 +45,7 @@ def drawable(tensor: object, *, real: bool = False) -> Tensor:
     Raises:
         TensorDtypeError: It has no floating-point or complex dtype.
 
-    Example:
+    Examples:
         >>> import torch
         >>> drawable(torch.zeros(3, dtype=torch.int64))
         Traceback (most recent call last):

@@ -49,7 +49,7 @@ def trunc_normal_(
         ParameterValueError: `std` is negative, an argument is NaN, `a` is above `b`, or generator and stream
             are both given.
 
-    Example:
+    Examples:
         >>> weight = trunc_normal_(torch.empty(1000), a=4.0, b=400.0)
         >>> bool((weight >= 4).all()), bool((weight <= 400).all())
         (True, True)
@@ -101,7 +101,7 @@ def truncated_normal_(
         ParameterValueError: `std` is negative, an argument is NaN, `low` is above `high`, or generator and
             stream are both given.
 
-    Example:
+    Examples:
         >>> weight = truncated_normal_(torch.empty(1000), std=0.02, low=-0.04, high=0.04)
         >>> bool((weight.abs() <= 0.04).all())
         True

@@ -52,7 +52,7 @@ def variance_scaling_(
         ParameterValueError: `scale` is not positive and finite, `mode` or `distribution` is unknown, a fan is
             not positive, or generator and stream are both given.
 
-    Example:
+    Examples:
         >>> weight = variance_scaling_(torch.empty(500, 200), 2.0, "fan_in", "truncated_normal")
         >>> round(weight.std().item(), 2)
         0.1

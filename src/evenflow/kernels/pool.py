@@ -29,7 +29,7 @@ def share(work: Callable[[int, int], object], count: int, threads: int) -> None:
     Raises:
         Exception: What `work` raised; every thread has stopped by then.
 
-    Example:
+    Examples:
         >>> squares = [0] * 5
         >>> share(lambda start, stop: squares.__setitem__(slice(start, stop), [4] * (stop - start)), 5, threads=2)
         >>> squares

@@ -27,7 +27,7 @@ def find(name: str, count: int) -> Draw | None:
         `key` to a contiguous float32 array. `a` and `b` are the bounds, or the mean and the standard deviation.
         It may be called from several threads at once.
 
-    Example:
+    Examples:
         >>> find("cauchy", 10**9) is None
         True
     """

@@ -25,7 +25,7 @@ def check_activation(name: str | None) -> str | None:
     Raises:
         UnknownActivationError: It is something else.
 
-    Example:
+    Examples:
         >>> check_activation("relu")
         'relu'
     """

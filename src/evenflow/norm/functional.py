@@ -53,7 +53,7 @@ def batch_norm(
         ParameterTypeError: Only one running buffer was given, or none where one is needed.
         ParameterValueError: `momentum` or `eps` is out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True, eps=1e-12)
         tensor([[-1.],

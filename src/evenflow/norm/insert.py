@@ -95,7 +95,7 @@ def insert_(model: nn.Module, layers: Sequence[str]) -> Insertion:
         TreatmentError: A name is not in the model, is of another type, has a norm behind it already, or is
             inside a module that reads its weight directly. Nothing was changed.
 
-    Example:
+    Examples:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
         >>> insertion = insert_(model, ["0"])
         >>> insertion.names

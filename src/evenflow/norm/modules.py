@@ -195,7 +195,7 @@ class BatchNorm1d(EvenBatchNorm, nn.BatchNorm1d):
     Drop-in for `torch.nn.BatchNorm1d`; see `EvenBatchNorm` for the mathematics, the arguments and what is
     different.
 
-    Example:
+    Examples:
         >>> layer = BatchNorm1d(1, activation="relu")
         >>> layer(torch.tensor([[1.0], [3.0]])).detach()
         tensor([[0.0000],
@@ -213,7 +213,7 @@ class BatchNorm2d(EvenBatchNorm, nn.BatchNorm2d):
     Drop-in for `torch.nn.BatchNorm2d`; see `EvenBatchNorm` for the mathematics, the arguments and what is
     different.
 
-    Example:
+    Examples:
         >>> BatchNorm2d(3, on_nonfinite="skip")
         BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, ..., on_nonfinite=skip)
     """
@@ -227,7 +227,7 @@ class BatchNorm3d(EvenBatchNorm, nn.BatchNorm3d):
     Drop-in for `torch.nn.BatchNorm3d`; see `EvenBatchNorm` for the mathematics, the arguments and what is
     different.
 
-    Example:
+    Examples:
         >>> BatchNorm3d(2)(torch.zeros(4, 2, 3, 3, 3)).shape
         torch.Size([4, 2, 3, 3, 3])
     """

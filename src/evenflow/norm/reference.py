@@ -46,7 +46,7 @@ def forward(
     Returns:
         The output `y`, of the shape of `x`, and the cache for `backward`.
 
-    Example:
+    Examples:
         >>> y, _ = forward(torch.tensor([[1.0], [3.0]]), torch.tensor([2.0]), torch.tensor([5.0]), eps=0.0)
         >>> y.squeeze(1)
         tensor([3., 7.])
@@ -122,7 +122,7 @@ def backward(
     Returns:
         The gradients with respect to `x`, `weight` and `bias`.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([[1.0], [3.0]])
         >>> _, cache = forward(x, torch.ones(1), torch.zeros(1), eps=0.0)
         >>> backward(torch.tensor([[1.0], [0.0]]), cache)[2]

@@ -6,7 +6,7 @@ from torch import Tensor
 def all_but_channel(x: Tensor) -> list[int]:
     """List the dimensions that a channel's values run over.
 
-    Example:
+    Examples:
         >>> import torch
         >>> all_but_channel(torch.empty(8, 3, 4, 4))
         [0, 2, 3]
@@ -17,7 +17,7 @@ def all_but_channel(x: Tensor) -> list[int]:
 def beside(x: Tensor, per_channel: Tensor) -> Tensor:
     """Shape a vector with one value a channel so that it broadcasts over `x`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> beside(torch.empty(8, 3, 4, 4), torch.zeros(3)).shape
         torch.Size([1, 3, 1, 1])

@@ -42,7 +42,7 @@ def draw(
         ParameterTypeError: An argument has the wrong type, or `out` the wrong dtype.
         ParameterValueError: An argument is out of range, or `out` has another shape or cannot be written to.
 
-    Example:
+    Examples:
         >>> from evenflow.random.uniform import uniform
         >>> draw(0, uniform, (0.0, 1.0), 3, 0, None, 1)
         array([0.39904642, 0.88052016, 0.73571277], dtype=float32)

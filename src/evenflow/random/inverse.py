@@ -1,6 +1,6 @@
 r"""The inverse of the distribution function of a truncated normal distribution, in float64.
 
-The textbook formula \(\Phi^{-1}(\Phi(a) + u\,(\Phi(b) - \Phi(a)))\) loses all digits where \(\Phi\) is near
+The textbook formula $\Phi^{-1}(\Phi(a) + u\,(\Phi(b) - \Phi(a)))$ loses all digits where $\Phi$ is near
 1, or where `a` and `b` are close. Three forms, each kept to where it is accurate, have an error below 1e-14
 standard deviations, or, six deviations from a mean that lies inside the interval, below 2e-8 of the value
 (float32 rounds by up to 6e-8):
@@ -31,7 +31,7 @@ def inverse(u: Doubles, mean: float, std: float, low: float, high: float) -> Dou
         low: Lower end of the interval, finite.
         high: Upper end, above `low`, finite.
 
-    Example:
+    Examples:
         >>> inverse(np.array([0.25, 0.5]), 0.0, 1.0, -9.0, 9.0).round(4)
         array([-0.6745,  0.    ])
         >>> inverse(np.array([0.5]), 0.0, 1.0, 40.0, 41.0).round(4)
@@ -69,11 +69,11 @@ def _exponential(u: Doubles, rate: float, width: float) -> Doubles:
 def _beyond(u: Doubles, start: float, width: float) -> Doubles:
     r"""Invert the standard normal distribution on [start, start + width]; return the distance from `start`.
 
-    With the tail \(Q\) and \(H(d) = -\ln(Q(start + d) / Q(start))\), the distance solves
+    With the tail $Q$ and $H(d) = -\ln(Q(start + d) / Q(start))$, the distance solves
 
-    \[ H(d) = -\ln(1 - u\,(1 - e^{-H(width)})) \]
+    $$ H(d) = -\ln(1 - u\,(1 - e^{-H(width)})) $$
 
-    \(H\) is convex, so Newton's method, begun above the root, comes down to it and never steps too far.
+    $H$ is convex, so Newton's method, begun above the root, comes down to it and never steps too far.
     """
     total, _ = _tail(start, np.asarray(width))
     target = -np.log1p(u * np.expm1(-total))
@@ -85,7 +85,7 @@ def _beyond(u: Doubles, start: float, width: float) -> Doubles:
 
 
 def _tail(start: float, distance: Doubles) -> tuple[Doubles, Doubles]:
-    r"""Return \(H(d)\) and its slope, by the scaled tail \(e^{x^2/2} Q(x)\), which never underflows."""
+    r"""Return $H(d)$ and its slope, by the scaled tail $e^{x^2/2} Q(x)$, which never underflows."""
     from scipy import special
 
     scaled = special.erfcx((start + distance) / _SQRT2)

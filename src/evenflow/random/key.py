@@ -23,7 +23,7 @@ def stream_key(seed: int, name: str) -> int:
         ParameterTypeError: The seed is no integer or the name no string.
         ParameterValueError: The seed does not fit 64 bits, or the name cannot be written in UTF-8.
 
-    Example:
+    Examples:
         >>> hex(stream_key(0, "layer.weight"))
         '0xe19d4cfd955d4ccb'
     """

@@ -9,13 +9,13 @@ from evenflow.random.transforms import F32, Floats, cos_sin, log
 def normal(words: NDArray[np.uint32], mean: float, std: float) -> Floats:
     r"""Return normal numbers, one for each word, made pairwise by the method of Box and Muller.
 
-    The words \(w_0, w_1\) of a pair become, in float32, each operation rounded once,
+    The words $w_0, w_1$ of a pair become, in float32, each operation rounded once,
 
-    \[
+    $$
     u_1 = w_0\, 2^{-32} + 2^{-33} \in (0, 1], \quad r = \sqrt{-2 \ln u_1}, \quad
     \theta = 2 \pi \lfloor w_1 / 2^8 \rfloor 2^{-24}, \quad
     x_0 = r \cos\theta \cdot std + mean, \quad x_1 = r \sin\theta \cdot std + mean,
-    \]
+    $$
 
     with the logarithm, cosine and sine of `evenflow.random.transforms`. No draw is further than 6.8 standard
     deviations from the mean.
@@ -25,7 +25,7 @@ def normal(words: NDArray[np.uint32], mean: float, std: float) -> Floats:
         mean: Mean, rounded to float32.
         std: Standard deviation, at least 0, rounded to float32.
 
-    Example:
+    Examples:
         >>> normal(np.array([2**31, 0], dtype=np.uint32), 0.0, 1.0)
         array([1.17741, 0.     ], dtype=float32)
 

@@ -19,11 +19,11 @@ def philox4x32(counter: Counter, key: tuple[int, int]) -> Counter:
     Each of ten rounds multiplies two of the four words by constants, and mixes the high halves of the
     products with the other two words and the round's key:
 
-    \[
+    $$
     (c_0, c_1, c_2, c_3) \leftarrow
     (\mathrm{hi}(M_1 c_2) \oplus c_1 \oplus k_0,\; \mathrm{lo}(M_1 c_2),\;
      \mathrm{hi}(M_0 c_0) \oplus c_3 \oplus k_1,\; \mathrm{lo}(M_0 c_0))
-    \]
+    $$
 
     Args:
         counter: Four arrays of one shape, each element a 32-bit word held in 64 bits.
@@ -32,7 +32,7 @@ def philox4x32(counter: Counter, key: tuple[int, int]) -> Counter:
     Returns:
         Four arrays of 32-bit words held in 64 bits.
 
-    Example:
+    Examples:
         >>> zero = np.zeros(1, np.uint64)
         >>> [f"{int(word[0]):08x}" for word in philox4x32((zero, zero, zero, zero), (0, 0))]
         ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
@@ -59,7 +59,7 @@ def words(key: tuple[int, int], start: int, count: int) -> NDArray[np.uint32]:
         start: Index of the first word, at least 0.
         count: How many words.
 
-    Example:
+    Examples:
         >>> words((0, 0), 2, 3).tolist()[:2] == [0xBC57AC4C, 0x9B00DBD8]
         True
     """

@@ -26,11 +26,11 @@ _SCALE = _LARGEST / 16
 class Stream:
     r"""Random numbers that are a function of (seed, name, index) and of nothing else.
 
-    \[
+    $$
     \mathrm{word}_i = \mathrm{Philox4x32}_{10}(\lfloor i/4 \rfloor;\ K(seed, name))_{i \bmod 4}
-    \]
+    $$
 
-    with the key \(K\) of `evenflow.random.key`. Nothing is consumed: two calls with the same arguments return
+    with the key $K$ of `evenflow.random.key`. Nothing is consumed: two calls with the same arguments return
     the same numbers, element `i` does not depend on how many others are drawn, and `start` draws a part of a
     whole. The bits are a promise for `words`, `uniform` and `normal`. `truncated_normal` rounds a float64
     number with an error near 1e-15 once, so another build of SciPy may change the last bit of about one draw
@@ -48,7 +48,7 @@ class Stream:
         ParameterTypeError: The seed is no integer or the name no string.
         ParameterValueError: The seed does not fit 64 bits.
 
-    Example:
+    Examples:
         >>> whole = Stream(0, "layer.weight").normal((4, 3))
         >>> part = Stream(0, "layer.weight").normal((2, 3), start=6)
         >>> bool((whole[2:] == part).all())
@@ -74,7 +74,7 @@ class Stream:
             ParameterTypeError: The key is no integer.
             ParameterValueError: The key does not fit 64 bits.
 
-        Example:
+        Examples:
             >>> Stream.from_key(Stream(0, "weight").key) == Stream(0, "weight")
             True
         """
@@ -107,7 +107,7 @@ class Stream:
             ParameterTypeError: An argument is no integer.
             ParameterValueError: An argument is negative, or the words lie beyond index 2^64.
 
-        Example:
+        Examples:
             >>> Stream(0, "weight").words(0, 2).dtype
             dtype('uint32')
         """
@@ -125,7 +125,7 @@ class Stream:
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
-        r"""Draw from \(U[low, high)\).
+        r"""Draw from $U[low, high)$.
 
         The numbers are multiples of 2^-24, scaled; `evenflow.random.uniform` specifies the bits.
 
@@ -145,7 +145,7 @@ class Stream:
             ParameterValueError: `low` is above `high`, an argument is NaN, infinite or out of
                 range, or `out` has another shape or cannot be written to.
 
-        Example:
+        Examples:
             >>> draws = Stream(0, "weight").uniform((2, 3), -1.0, 1.0)
             >>> draws.shape, bool((abs(draws) <= 1).all())
             ((2, 3), True)
@@ -165,7 +165,7 @@ class Stream:
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
-        r"""Draw from \(N(mean, std^2)\).
+        r"""Draw from $N(mean, std^2)$.
 
         `evenflow.random.normal` specifies the bits.
 
@@ -185,7 +185,7 @@ class Stream:
             ParameterValueError: `std` is negative, an argument is NaN, infinite or out of
                 range, or `out` has another shape or cannot be written to.
 
-        Example:
+        Examples:
             >>> Stream(0, "weight").normal(10_000, std=0.5).std().round(2)
             np.float32(0.5)
         """
@@ -205,7 +205,7 @@ class Stream:
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
-        r"""Draw from \(N(mean, std^2)\) confined to \([low, high]\).
+        r"""Draw from $N(mean, std^2)$ confined to $[low, high]$.
 
         Args:
             shape: Shape of the result.
@@ -225,7 +225,7 @@ class Stream:
             ParameterValueError: `std` is negative, `low` is above `high`, an argument is NaN or out of range, or
                 `out` has another shape or cannot be written to.
 
-        Example:
+        Examples:
             >>> draws = Stream(0, "weight").truncated_normal(1000, low=4.0, high=400.0)
             >>> bool(draws.min() >= 4), bool(draws.mean() < 4.3)
             (True, True)

@@ -44,20 +44,20 @@ def _horner(coefficients: tuple[np.float32, ...], x: Floats) -> Floats:
 def log(x: Floats) -> Floats:
     r"""Return the natural logarithm of normal positive float32 numbers.
 
-    With \(x = 2^k m\), \(m \in [\sqrt{1/2}, \sqrt 2)\), \(f = m - 1\) (exact) and \(s = f / (2 + f)\),
+    With $x = 2^k m$, $m \in [\sqrt{1/2}, \sqrt 2)$, $f = m - 1$ (exact) and $s = f / (2 + f)$,
 
-    \[
+    $$
     \ln m = 2 \operatorname{artanh} s = f - \tfrac12 f^2 + s\,(\tfrac12 f^2 + R), \quad
     R = \tfrac23 s^2 + \tfrac25 s^4 + \tfrac27 s^6 + \tfrac29 s^8
-    \]
+    $$
 
-    The form in \(f\) matters: \(2 s\) alone would carry the rounding of the division into numbers near 1,
+    The form in $f$ matters: $2 s$ alone would carry the rounding of the division into numbers near 1,
     where Box-Muller needs the relative accuracy.
 
     Args:
         x: Positive, finite, not subnormal.
 
-    Example:
+    Examples:
         >>> log(np.array([1.0, 0.5], dtype=np.float32))
         array([ 0.       , -0.6931472], dtype=float32)
 
@@ -77,15 +77,15 @@ def log(x: Floats) -> Floats:
 
 
 def cos_sin(turns: NDArray[np.uint32]) -> tuple[Floats, Floats]:
-    r"""Return the cosine and the sine of \(2\pi\,\mathrm{turns} / 2^{24}\).
+    r"""Return the cosine and the sine of $2\pi\,\mathrm{turns} / 2^{24}$.
 
-    The nearest quarter turn is split off by integer arithmetic, so the rest \(x\,\pi/4\), with \(x\) from -1
-    to 1, is exact; Taylor's series to \(x^9\) and \(x^{10}\) do the rest.
+    The nearest quarter turn is split off by integer arithmetic, so the rest $x\,\pi/4$, with $x$ from -1
+    to 1, is exact; Taylor's series to $x^9$ and $x^{10}$ do the rest.
 
     Args:
         turns: Integers below 2^24.
 
-    Example:
+    Examples:
         >>> cosine, sine = cos_sin(np.array([0, 1 << 22, 1 << 23], dtype=np.uint32))
         >>> cosine.tolist(), sine.tolist()
         ([1.0, -0.0, -1.0], [0.0, 1.0, -0.0])

@@ -13,10 +13,10 @@ _LARGEST = float(np.finfo(F32).max)
 def truncated_normal(words: NDArray[np.uint32], mean: float, std: float, low: float, high: float) -> Floats:
     r"""Return numbers of the normal distribution confined to [low, high], one for each word.
 
-    \[
+    $$
     x = mean + std\,\Phi^{-1}\big(\Phi(a) + u\,(\Phi(b) - \Phi(a))\big), \quad
     a = \frac{low - mean}{std}, \quad b = \frac{high - mean}{std}, \quad u = (w + \tfrac12)\,2^{-32}
-    \]
+    $$
 
     computed in float64 in a form that keeps its digits for every interval (see `evenflow.random.inverse`),
     rounded to float32 once, and moved to the nearest float32 inside the interval where rounding left it.
@@ -30,7 +30,7 @@ def truncated_normal(words: NDArray[np.uint32], mean: float, std: float, low: fl
         low: Smallest number, or -inf.
         high: Largest number, or inf, not below `low`.
 
-    Example:
+    Examples:
         >>> middle = np.array([2**31], dtype=np.uint32)
         >>> truncated_normal(middle, 0.0, 1.0, 4.0, 400.0)
         array([4.161104], dtype=float32)

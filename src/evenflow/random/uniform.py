@@ -11,10 +11,10 @@ def uniform(words: NDArray[np.uint32], low: float, high: float) -> Floats:
 
     In float32, each operation rounded once, in this order:
 
-    \[
+    $$
     u = \lfloor w / 2^8 \rfloor\, 2^{-24}, \qquad x = u \cdot (high - low) + low, \qquad
     y = \min(x, \text{the float before } high)
-    \]
+    $$
 
     The bounds are rounded to float32 first; u is exact. The last step is needed because `x` may round up to
     `high`. Where `low` equals `high`, all numbers are `low`.
@@ -24,7 +24,7 @@ def uniform(words: NDArray[np.uint32], low: float, high: float) -> Floats:
         low: Lower bound, attained.
         high: Upper bound, not below `low`, not attained.
 
-    Example:
+    Examples:
         >>> uniform(np.array([0, 2**31, 2**32 - 1], dtype=np.uint32), 1.0, 3.0).tolist()
         [1.0, 2.0, 2.999999761581421]
     """

@@ -51,7 +51,7 @@ def _root(position: int, findings: Sequence[Finding], first_by_rule: dict[str, i
 def title(rule: str) -> str:
     """The name of a rule as a heading.
 
-    Example:
+    Examples:
         >>> title("vanishing-gradient"), title("dead")
         ('Vanishing gradient', 'Dead units')
     """

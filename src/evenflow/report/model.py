@@ -57,7 +57,7 @@ class Curve:
     def outcome(self) -> Outcome:
         """Final figures of the run.
 
-        Example:
+        Examples:
             >>> Curve("treated", (0, 50, 100), (2.3, 0.5, 0.1), (0.1, 0.91, 0.95)).outcome()
             Outcome(label='treated', accuracy=0.95, loss=0.1, steps_to_target=50)
         """

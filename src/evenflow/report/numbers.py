@@ -8,7 +8,7 @@ MISSING = "\N{EN DASH}"
 def number(value: float | None) -> str:
     """Write a number in at most eight characters.
 
-    Example:
+    Examples:
         >>> [number(v) for v in (0.12345, 12.0, 3.2e-9, 0, float("nan"), None)]
         ['0.123', '12', '3.2e-9', '0', 'NaN', '–']
     """
@@ -27,7 +27,7 @@ def number(value: float | None) -> str:
 def share(value: float | None) -> str:
     """Write a share in [0, 1] as a percentage that rounds neither to none nor to all.
 
-    Example:
+    Examples:
         >>> [share(v) for v in (0.0, 0.001, 0.37, 0.999, 1.0, None)]
         ['0 %', '<1 %', '37 %', '>99 %', '100 %', '–']
     """
@@ -44,7 +44,7 @@ def share(value: float | None) -> str:
 def accuracy(value: float | None) -> str:
     """Write an accuracy in [0, 1] with one decimal.
 
-    Example:
+    Examples:
         >>> accuracy(0.9572)
         '95.7 %'
     """
@@ -54,7 +54,7 @@ def accuracy(value: float | None) -> str:
 def count(quantity: int, noun: str) -> str:
     """Write a quantity with its noun in the right number.
 
-    Example:
+    Examples:
         >>> count(1, "error"), count(20, "layer"), count(12500, "parameter")
         ('1 error', '20 layers', '12,500 parameters')
     """
@@ -64,7 +64,7 @@ def count(quantity: int, noun: str) -> str:
 def steps(value: int | None) -> str:
     """Write the step at which a target was reached.
 
-    Example:
+    Examples:
         >>> steps(1200), steps(None)
         ('1,200', 'never')
     """

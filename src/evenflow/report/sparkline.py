@@ -17,7 +17,7 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     Zero is drawn as `_`, NaN and infinity as `!`, a missing value as a blank. Of more values than characters,
     evenly spaced ones are drawn, the first and the last among them. Less than half a decade looks flat.
 
-    Example:
+    Examples:
         >>> sparkline([1.0, 0.1, 0.01, 0.001, 0.0, float("nan"), None], width=10)
         '█▆▃▁_! '
     """
@@ -43,7 +43,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
 def thin(values: Sequence[T], most: int) -> list[T]:
     """Keep at most `most` evenly spaced values, the first and the last among them.
 
-    Example:
+    Examples:
         >>> thin(range(100), 4)
         [0, 33, 66, 99]
     """

@@ -28,7 +28,7 @@ _CANONICAL |= {_squeeze(other): name for other, name in _OTHER_NAMES.items()}
 def activation_names() -> tuple[str, ...]:
     """Return the names in the catalogue, without their aliases.
 
-    Example:
+    Examples:
         >>> "gelu" in activation_names()
         True
     """
@@ -51,7 +51,7 @@ def activation(name: str, param: float | None = None) -> Activation:
         ParameterValueError: The activation has no parameter, or not with this value.
         ParameterTypeError: The name is not a string, or the parameter not a number.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> activation("LeakyReLU", 0.2).function(np.array([-1.0, 3.0]))
         array([-0.2,  3. ])

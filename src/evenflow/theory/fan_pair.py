@@ -20,7 +20,7 @@ class Fans(NamedTuple):
 
     Both are floats: in a strided convolution an input element meets, on average, a fraction of a kernel.
 
-    Example:
+    Examples:
         >>> fan_in, fan_out = Fans(3.0, 2.0)
         >>> Fans(3.0, 2.0).average
         2.5
@@ -44,7 +44,7 @@ def shape_fans(shape: Sequence[int]) -> Fans:
     Raises:
         TensorShapeError: Fewer than two dimensions.
 
-    Example:
+    Examples:
         >>> shape_fans((16, 3, 5, 5))
         Fans(fan_in=75.0, fan_out=400.0)
     """

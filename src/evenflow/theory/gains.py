@@ -79,7 +79,7 @@ def gain(name_or_callable: str | Callable[..., Any], param: float | None = None)
         TensorShapeError: The callable returns another shape than it is given.
         NonFiniteError: The callable returns NaN or infinity.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> round(gain("relu").forward, 6), gain("relu").closed_form
         (1.414214, 'sqrt(2)')

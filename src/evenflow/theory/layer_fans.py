@@ -44,7 +44,7 @@ def fans(module_or_tensor: object, name: str = "weight") -> Fans:
         ParameterValueError: The layer has no weight of that name.
         ParameterTypeError: It is neither a layer nor a weight.
 
-    Example:
+    Examples:
         >>> from torch import nn
         >>> fans(nn.Conv2d(64, 64, 3, stride=2, groups=64))
         Fans(fan_in=9.0, fan_out=2.25)

@@ -78,7 +78,7 @@ def sample(function: ArrayFunction, kinks: tuple[float, ...] = ()) -> Sampled:
         ParameterValueError: No panels are fine enough, as for a function that draws random numbers, or the
             second moment under the normal density is infinite.
 
-    Example:
+    Examples:
         >>> sampled = sample(np.cos)
         >>> abs(sampled.expect(sampled.values) - math.exp(-1 / 2)) < 1e-14
         True

@@ -8,9 +8,11 @@ likes. The batch must show the fault too, in the part of the signal that varies 
 trained structure and biases neither make nor hide one.
 
 Null: a weight of n random values has its right scale within `1 / sqrt(2 n)`. Threshold: a compound factor of 5 is a
-note, 30 a warning, 300 an error, each beyond three of those standard deviations. (On the digits, torch's own
-initialisation under ReLU still trains by SGD at a compound of 36, which is 5 layers, and no more at 540, which is 8.)
-False positives: no warning in 200 draws of each healthy family of the tests.
+note, 30 a warning, 300 an error, each beyond three of those standard deviations. The error is where training stops
+working: of five ReLU networks of width 64 with torch's own initialisation, trained on the digits for ten epochs by SGD
+(learning rate 0.1, momentum 0.9), four reach 94 % or more at a compound factor of 1/80 (6 layers), none more than 87 %
+at 1/500 (8 layers), and none gets above chance at 1/3000 (10 layers). False positives: no warning in 200 draws of each
+healthy family of the tests; torch's own small networks get the note.
 """
 
 import math

@@ -2,7 +2,9 @@
 
 Null: logits of root mean square up to sqrt(2) raise the expected cross-entropy by at most 1 over log(classes).
 Threshold: 3 over chance is a warning, 10 over it an error. A loss below chance is a trained network's and no fault.
-False positives: LOSS_RATES
+False positives, as warnings: in 200 draws of each healthy family of the tests 0.5 % of He's ReLU and GELU networks of
+10 layers and width 64, 3 % of those of 50 layers and width 256, none of the others; 5 % of 300 draws of the first when
+the batch holds 8 samples. No errors.
 """
 
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ class LinearAxis:
     def around(cls, values: Iterable[float]) -> "LinearAxis":
         """Fit the axis to the finite values.
 
-        Example:
+        Examples:
             >>> LinearAxis.around([-1.0, 3.0, float("nan")])
             LinearAxis(low=-1.0, high=3.0)
         """
@@ -29,7 +29,7 @@ class LinearAxis:
     def place(self, value: float) -> tuple[float, State]:
         """Return where a value is drawn, and as what.
 
-        Example:
+        Examples:
             >>> LinearAxis(0.0, 1.0).place(float("inf"))
             (1.0, 'not finite')
         """

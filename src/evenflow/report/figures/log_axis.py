@@ -34,7 +34,7 @@ class LogAxis:
     def around(cls, values: Iterable[float]) -> "LogAxis":
         """Fit the axis to the values.
 
-        Example:
+        Examples:
             >>> LogAxis.around([0.02, 3.0, 0.0])
             LogAxis(low=-2, high=1, zeros=True, nonfinite=False)
         """
@@ -68,7 +68,7 @@ class LogAxis:
     def place(self, value: float) -> tuple[float, State]:
         """Return where a value is drawn, and as what.
 
-        Example:
+        Examples:
             >>> LogAxis(-2, 1, zeros=True).place(0.0)
             (0.001, 'zero')
         """

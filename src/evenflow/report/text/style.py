@@ -21,7 +21,7 @@ def encodable(segments: Iterable[Segment], encoding: str) -> Iterator[Segment]:
 def plain(text: str, encoding: str) -> str:
     """Write text with the characters of an encoding only.
 
-    Example:
+    Examples:
         >>> plain("1 – 2 … 3", "ascii")
         '1 - 2 ~ 3'
     """
@@ -41,7 +41,7 @@ def _has(encoding: str, character: str) -> bool:
 def shortened(name: str, width: int) -> str:
     """Cut a qualified name at its beginning: the end tells more.
 
-    Example:
+    Examples:
         >>> shortened("encoder.layers.11.attention.out_proj", 20)
         '….attention.out_proj'
     """
