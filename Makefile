@@ -44,7 +44,8 @@ wheel: $(READY)  ## build the wheel, and try it in a clean environment
 browser: $(READY)
 	@if [ -n "$$EVENFLOW_CHROMIUM" ] || command -v chromium >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium; \
+		{ apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium; } \
+		|| $(BIN)/playwright install --with-deps chromium; \
 	else $(BIN)/playwright install chromium; fi
 
 clean:  ## everything that the other targets made

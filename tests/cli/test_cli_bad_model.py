@@ -142,3 +142,13 @@ def test_the_seed_makes_the_model(cli, write):
 @given(source=st.text().filter(lambda text: not text.startswith("-")))
 def test_no_text_in_place_of_a_model_gets_a_traceback(refused, source):
     assert refused("check", source)[0]
+
+
+def test_a_model_that_ends_the_program_is_not_taken_for_healthy(refused, write):
+    write(
+        "import sys\n"
+        "class Quitter(nn.Linear):\n"
+        "    def forward(self, x): sys.exit(0)\n"
+        "def model(): return Quitter(64, 10)"
+    )
+    assert "checking the model ended the program by SystemExit(0)" in refused("check", "own.py:model")[0]

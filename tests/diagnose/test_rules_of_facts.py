@@ -182,7 +182,8 @@ class TestConditions:
     def test_equal_samples_are_told(self, make):
         layers = make.changed(make.chain(3), 0, input=make.moments(1.0, spread=0.0))
         assert only(conditions.find(make.network(layers))).rule == "constant-input"
-        indices = [replace(layers[0], role="embedding", input=None), *layers[1:]]
+        mask = make.layer(1, sources=(), input=make.moments(1.0, spread=0.0))
+        indices = [replace(layers[0], role="embedding", input=None), mask, make.head(2)]
         assert not list(conditions.find(make.network(indices)))
 
     @pytest.mark.parametrize(("count", "words"), [(1, "1 parameter does not"), (3, "3 parameters do not")])

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ class TestArguments:
 
     def test_a_diagnosis_without_a_batch_needs_one(self, deep, batch):
         known = check(deep, batch)
-        bare = Diagnosis(known.record, known.findings, known.prescription)
+        bare = replace(known, batch=None)
         with pytest.raises(TreatmentError, match="pass batch="):
             treat_(deep, bare)
         assert treat_(deep, bare, batch).kept
@@ -97,9 +98,17 @@ class TestRefused:
         deep[4].requires_grad_(requires_grad=False)
         self.refused(deep, he(deep), batch, r"4\.weight is frozen")
 
-    @pytest.mark.parametrize("rule", ["magic_", "__name__", "calculate_gain", "ones_"])
-    def test_unknown_rules_and_rules_without_fans(self, deep, batch, rule):
-        self.refused(deep, Prescription((Reinitialize((Redraw("0.weight", rule, 4, 4),)),)), batch, f"{rule}")
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ("magic_", "has no rule 'magic_'"),
+            ("__name__", "has no rule '__name__'"),
+            ("calculate_gain", "cannot draw"),
+            ("ones_", "cannot draw"),
+        ],
+    )
+    def test_unknown_rules_and_rules_without_fans(self, deep, batch, rule, message):
+        self.refused(deep, Prescription((Reinitialize((Redraw("0.weight", rule, 4, 4),)),)), batch, message)
 
     def test_unknown_options(self, deep, batch):
         self.refused(deep, he(deep, options={"sloppe": 0.1}), batch, "sloppe")
@@ -174,28 +183,22 @@ class TestTakenBack:
         assert bits(deep) == before
 
     def test_a_later_round_that_harms_leaves_the_earlier_one(self, deep, batch, monkeypatch):
-        """The first check after a remedy reports progress, the second a new error."""
+        """The check after the first round reports progress, the one after the second a new error."""
         known = check(deep, batch)
-        fewer = Diagnosis(known.record, known.findings[:1], he(deep).remedies and Prescription((ANOTHER,)), batch)
-        more = Diagnosis(known.record, (*known.findings, *check_of("dead", known)), Prescription(), batch)
-        answers = iter([fewer, more])
+        new_head = Reinitialize((Redraw("58.weight", "lecun_normal_", 128, 10, bias="58.bias"),))
+        dead = replace(known.findings[0], rule="dead")
+        progress = replace(known, findings=known.findings[:1], prescription=Prescription((new_head,)))
+        harm = replace(known, findings=(*known.findings, dead))
+        answers = iter([progress, harm])
         monkeypatch.setattr("evenflow.diagnose.treatment.check", lambda *args: next(answers))
         before = bits(deep)
         treatment = treat_(deep, known)
         assert treatment.kept
         assert treatment.applied == known.prescription.remedies
-        assert treatment.after is fewer
-        assert bits(deep)[-2:] == before[-2:]
+        assert treatment.after is progress
+        assert [new == old for new, old in zip(bits(deep), before, strict=True)][-2:] == [True, True]
         treatment.undo()
         assert bits(deep) == before
-
-
-ANOTHER = Reinitialize((Redraw("58.weight", "lecun_normal_", 128, 10, bias="58.bias"),))
-
-
-def check_of(rule, diagnosis):
-    first = diagnosis.findings[0]
-    return (type(first)(rule, "error", first.layer, {}, "It is so.", "Change it.", first.layers),)
 
 
 class TestKept:

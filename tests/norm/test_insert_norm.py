@@ -146,3 +146,11 @@ def test_the_model_itself_has_no_place():
 def test_a_single_string_is_refused():
     with pytest.raises(ParameterTypeError, match="sequence of names"):
         insert_(nn.Sequential(nn.Linear(2, 2)), "0")
+
+
+def test_undo_after_a_cast_gives_a_layer_that_runs():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    insertion = insert_(model, ["0"])
+    model.double()
+    insertion.undo()
+    assert model(torch.zeros(3, 4, dtype=torch.float64)).dtype == torch.float64

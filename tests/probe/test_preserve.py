@@ -232,7 +232,8 @@ def test_an_optimizer_in_the_backward_pass_does_not_step():
     assert torch.equal(model.weight, before)
 
 
-def test_a_model_that_runs_backward_itself_keeps_its_gradients():
+@pytest.mark.parametrize("given", [True, False])
+def test_a_model_that_runs_backward_itself_keeps_its_gradients(given):
     class Greedy(nn.Module):
         def __init__(self):
             super().__init__()
@@ -245,7 +246,7 @@ def test_a_model_that_runs_backward_itself_keeps_its_gradients():
 
     model = Greedy()
     for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
+        parameter.grad = torch.ones_like(parameter) if given else None
     before = state(model)["gradients"]
     measure(model, (X, Y))
     assert state(model)["gradients"] == before
@@ -296,6 +297,25 @@ def test_values_are_compared_by_their_bits(value):
         model.bias.data.fill_(0.0 if value == 0 else 1.0)
     assert model.bias.detach().view(torch.int32).item() == bits
     assert model.bias._version == version
+
+
+def test_a_buffer_that_became_part_of_the_graph_leaves_it():
+    class Leaking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 3)
+            self.register_buffer("mean", torch.zeros(3))
+
+        def forward(self, x):
+            out = self.fc(x)
+            self.mean.lerp_(out.mean(0), 0.1)
+            return out - self.mean
+
+    model = Leaking()
+    measure(model, (X, Y))
+    assert not model.mean.requires_grad
+    assert model.mean.grad_fn is None
+    assert model.mean.abs().max() == 0
 
 
 def test_sparse_buffers_are_restored():

@@ -150,6 +150,11 @@ def test_recurrent_layers_are_opaque(layer, layers_of):
     assert found["3"].sources == (1,)
 
 
+def test_the_output_of_an_opaque_layer_is_no_pre_activation(layers_of):
+    found = layers_of(nn.Sequential(nn.GRU(6, 4), Take(0), nn.ReLU(), nn.Linear(4, 2)), torch.randn(3, 5, 6))
+    assert found["0"].activation is None
+
+
 class Steps(nn.Module):
     def __init__(self, cell):
         super().__init__()
@@ -315,6 +320,12 @@ def test_parametrised_weights(layer, layers_of):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_spectral_norm_in_evaluation_mode_makes_no_layer_of_its_power_iteration(layers_of):
+    model = nn.Sequential(parametrizations.spectral_norm(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3))
+    model[0].eval()
+    assert list(reversed(layers_of(model, X))) == ["0", "2"]
+
+
 # What is not signal
 
 
@@ -343,6 +354,22 @@ def test_noise_that_the_model_draws_is_read_by_a_layer(layers_of):
     found = layers_of(Generator(), X)
     assert found["fc"].input.shape == (8, 6)
     assert found["head"].sources == (0,)
+
+
+def test_a_learned_state_that_takes_up_the_signal_is_no_weight(layers_of):
+    class Memory(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.start, self.fc, self.head = nn.Parameter(torch.zeros(6)), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x):
+            state = self.start.expand(8, 6).clone()
+            state += self.fc(x)
+            return self.head(state)
+
+    found = layers_of(Memory(), X)
+    assert (found["head"].role, found["head"].sources) == ("weight", (0,))
+    assert [p.name for p in found["head"].parameters] == ["head.weight", "head.bias"]
 
 
 def test_products_of_signals_are_no_layers(layers_of):
@@ -395,3 +422,22 @@ def test_a_conditional_batch_norm_shows_its_parts(layers_of):
         ("norm", "norm"),
         ("norm.scale", "weight"),
     ]
+
+
+def test_running_statistics_that_take_up_the_signal_stay_the_models_own():
+    class Centring(nn.Module):
+        """Subtracts a running mean, which each call moves; the second call must not seem to join the first."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(6))
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x):
+            with torch.no_grad():
+                self.mean.lerp_(x.mean(0), 0.1)
+            return self.fc(x - self.mean)
+
+    centring = Centring()
+    record = measure(nn.Sequential(centring, nn.Tanh(), centring), X)
+    assert [(layer.sources, layer.bypassed) for layer in record.layers] == [((), False), ((0,), False)]

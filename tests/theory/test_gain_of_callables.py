@@ -40,7 +40,21 @@ def test_a_callable_has_the_gain_of_its_name(name):
         (nn.Identity(), gain("linear")),
         (nn.Sequential(nn.Tanh(), nn.Dropout(0.5)), gain("tanh")),
     ],
-    ids=lambda value: getattr(value, "name", str(value)),
+    ids=[
+        "tanh",
+        "gelu",
+        "relu",
+        "swish by hand",
+        "clamp",
+        "in place",
+        "LeakyReLU",
+        "GELU",
+        "ReLU in place",
+        "PReLU",
+        "RReLU",
+        "Identity",
+        "with dropout",
+    ],
 )
 def test_torch_functions_and_modules(function, expected):
     assert_same(gain(function), expected)
@@ -189,3 +203,9 @@ def test_a_parameter_beside_a_callable_is_refused():
 
 def test_a_scalar_function_can_be_vectorized():
     assert_same(gain(np.vectorize(math.tanh)), gain("tanh"))
+
+
+@pytest.mark.parametrize("function", [nn.Softmax(-1), lambda x: F.normalize(x, dim=-1), lambda x: x / np.std(x)])
+def test_a_function_that_looks_at_its_neighbours_has_no_gain(function):
+    with pytest.raises(ParameterValueError, match="by itself"):
+        gain(function)

@@ -62,6 +62,7 @@ def check_command(
     from evenflow.cli.loss import load_loss
     from evenflow.cli.model import load_model
     from evenflow.cli.output import say_where
+    from evenflow.cli.user_code import running
     from evenflow.diagnose import check, treat_
 
     if html is not None:
@@ -69,8 +70,9 @@ def check_command(
     with redirect_stdout(sys.stderr):  # what the user's code prints is no part of the diagnosis
         torch.manual_seed(seed)
         network, batch, loss_fn = load_model(model), load_batch(data), load_loss(loss) if loss else None
-        before = check(network, batch, loss_fn)
-        treatment = treat_(network, before) if treat else None
+        with running("checking the model"):
+            before = check(network, batch, loss_fn)
+            treatment = treat_(network, before) if treat else None
     show.PRINT[output](model, before, treatment)
     if html is not None:
         write_page(show.report(model, before, treatment), html)

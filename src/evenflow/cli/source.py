@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import zlib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -52,15 +53,19 @@ def _existing(place: str) -> Path:
 @cache
 def _module_of_file(path: Path) -> ModuleType:
     """The file as a module, run once even when the model, the data and the loss all come from it."""
-    name = f"evenflow_user_{path.stem}"
+    name = f"evenflow_user_{path.stem}_{zlib.crc32(bytes(path)):08x}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
         raise SourceError(f"{path} is no Python file that can be imported")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     _make_importable(path.parent)
-    with running(f"importing {path.name}"):
-        specification.loader.exec_module(module)
+    try:
+        with running(f"importing {path.name}"):
+            specification.loader.exec_module(module)
+    except SourceError:
+        del sys.modules[name]
+        raise
     return module
 
 

@@ -42,7 +42,7 @@ def gradients_of(parameters: Parameters) -> Gradients:
 
     Raises:
         ParameterTypeError: `parameters` is not a tensor, a module, or an iterable of tensors or
-            (name, tensor) pairs.
+            (name, tensor) pairs; or a gradient is a DTensor.
         ParameterValueError: A gradient is on the meta device.
         TensorDtypeError: A gradient is neither floating point nor complex.
     """
@@ -118,6 +118,11 @@ def _checked(gradients: Gradients) -> Gradients:
             raise ParameterValueError(
                 f"{gradients.label(tensor)} is on the meta device and has no values; materialise the model "
                 "before clipping"
+            )
+        if any(kind.__name__ == "DTensor" for kind in type(tensor).__mro__):
+            raise ParameterTypeError(
+                f"{gradients.label(tensor)} is a DTensor, and sharded gradients cannot be clipped here yet; use "
+                "torch.nn.utils.clip_grad_norm_"
             )
         if not (tensor.is_floating_point() or tensor.is_complex()):
             raise TensorDtypeError(f"{gradients.label(tensor)} must be floating point or complex; got {tensor.dtype}")

@@ -38,7 +38,8 @@ def sort_by_cause(findings: Iterable[Finding], layers: Sequence[str] = ()) -> tu
 
     Args:
         findings: In the order of the rules, which decides between equals.
-        layers: Names of the layers in execution order. With them, nothing is explained by what happens after it.
+        layers: Names of the layers in execution order. With them, no symptom of the way forward is explained by what
+            happens after it.
     """
     listed = list(findings)
     place = {name: index for index, name in reversed(list(enumerate(layers)))}

@@ -9,7 +9,7 @@ from evenflow.diagnose.checkup import check
 from evenflow.diagnose.diagnosis import Diagnosis
 from evenflow.diagnose.plain import plain
 from evenflow.diagnose.treat import Prescription, Remedy, Undo
-from evenflow.errors import ParameterTypeError, TreatmentError
+from evenflow.errors import ModelError, ParameterTypeError, TreatmentError
 from evenflow.probe import unwrapped
 from evenflow.probe.loss import LossFunction
 
@@ -78,12 +78,12 @@ def treat_(
     batch: object = None,
     loss_fn: LossFunction | None = None,
 ) -> TreatmentRecord:
-    """Apply a prescription in place, check again, and keep it only when findings went and none came.
+    """Apply a prescription in place, check again, and keep it only when errors went and none came.
 
-    When an error remains, the new diagnosis prescribes the next step, in at most three rounds; rounds that did not help
-    are taken back. Remedies for the data or the training loop are returned as `advice`. Frozen parameters and buffers
-    are never changed. An optimizer that was made before does not know the parameters of an inserted BatchNorm: make it
-    after.
+    Where there was no error, the same holds for warnings. When an error remains, the new diagnosis prescribes the next
+    step, in at most three rounds; what came after the last round that helped is taken back. Remedies for the data or
+    the training loop are returned as `advice`. Frozen parameters and buffers are never changed. An optimizer that was
+    made before does not know the parameters of an inserted BatchNorm: make it after.
 
     Args:
         model: The model that was diagnosed.
@@ -159,10 +159,12 @@ class _Course:
             remedies = [r for r in prescription.remedies if r.applies_itself and r not in tried]
             if not remedies:
                 break
-            for remedy in remedies:
-                self.undo.append(remedy.apply_(self.model))
-                tried.append(remedy)
-            after = check(self.model, self.before.batch, self.before.loss_fn)
+            try:
+                after = self._apply_and_check(remedies, tried)
+            except (ModelError, TreatmentError):
+                if not kept:
+                    raise
+                break
             helped, reason = _compare(self.best, after)
             if helped:
                 self.best, kept = after, len(tried)
@@ -176,6 +178,21 @@ class _Course:
             self.reason = failures[0]
         _take_back(self.undo, down_to=kept)
         self.applied = tried[:kept]
+
+    def _apply_and_check(self, remedies: list[Remedy], tried: list[Remedy]) -> Diagnosis:
+        """Apply the remedies in order, and do without the last ones where they break the model."""
+        first = len(tried)
+        for remedy in remedies:
+            self.undo.append(remedy.apply_(self.model))
+            tried.append(remedy)
+        while True:
+            try:
+                return check(self.model, self.before.batch, self.before.loss_fn)
+            except ModelError:
+                if len(tried) <= first + 1:
+                    raise
+                tried.pop()
+                _take_back(self.undo, down_to=len(tried))
 
 
 def _start(
@@ -199,7 +216,7 @@ def _start(
 
 
 def _compare(before: Diagnosis, after: Diagnosis) -> tuple[bool, str]:
-    """Whether findings went and none came, errors before warnings."""
+    """Whether errors went and none came; where no error went or came, the same of warnings."""
     serious = ("error", "warning")
     for severities in (("error",), serious):
         had, has = _rules(before, severities), _rules(after, severities)

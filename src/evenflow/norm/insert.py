@@ -42,6 +42,8 @@ class _Edit:
     def reverse(self) -> None:
         for site in self.sites:
             setattr(site.parent, site.child_name, self.layer)
+        if self.bias is not None:  # it stood in no module, so it missed what `.to()` did meanwhile
+            self.bias.data = self.bias.data.to(self.layer.weight)
         self.layer.register_parameter("bias", self.bias)
 
 

@@ -23,10 +23,11 @@ class Origin:
 
 
 class Flow:
-    """The origins of signals and the owners of weights, without keeping any tensor alive.
+    """The origins of signals and the owners of weights, without keeping any activation alive.
 
     A tensor is *owned* when it is a parameter or a buffer, or was computed from those alone: a transposed, masked or
-    normalised weight is owned by its parameter.
+    normalised weight is owned by its parameter. The model's own tensors stay owned when the signal is written to them,
+    as running statistics are.
 
     Attributes:
         bypassed: Indices of the layers that another path leads around.
@@ -36,10 +37,10 @@ class Flow:
         self.bypassed: set[int] = set()
         self._origins: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._owners: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        for buffer in model.buffers():
-            self._owners[buffer] = ()
-        for name, parameter in model.named_parameters():
-            self._owners[parameter] = (name,)
+        named = [*((name, t) for name, t in model.named_parameters()), *(("", t) for t in model.buffers())]
+        self._own = {id(tensor): tensor for _, tensor in named}
+        for name, tensor in named:
+            self._owners[tensor] = (name,) if name else ()
 
     def origin(self, tensor: Tensor) -> Origin | None:
         """The layers that a tensor passed; None where that is not known."""
@@ -51,13 +52,14 @@ class Flow:
         return tensor in self._owners and tensor not in self._origins
 
     def owners(self, tensors: Iterable[Tensor]) -> tuple[str, ...]:
-        """Names of the parameters that the tensors were made of, each once."""
-        return tuple(dict.fromkeys(name for t in tensors for name in self._owners.get(t, ())))
+        """Names of the parameters that the owned ones among the tensors were made of, each once."""
+        return tuple(dict.fromkeys(name for t in tensors if self.is_owned(t) for name in self._owners[t]))
 
     def put(self, tensors: Iterable[Tensor], origin: Origin) -> None:
-        """Set the origin of tensors."""
+        """Set the origin of tensors, unless they are the model's own."""
         for tensor in tensors:
-            self._origins[tensor] = origin
+            if id(tensor) not in self._own:
+                self._origins[tensor] = origin
 
     def pass_on(self, operands: Sequence[Tensor], results: Iterable[Tensor]) -> None:
         """Give the results of a function the origin, or else the owners, of its operands."""

@@ -1,9 +1,10 @@
 """Measure a network: one forward and one backward pass, and the model as it was before."""
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from evenflow.probe.preserve import preserved
 from evenflow.probe.records import InputRecord, LayerRecord, NetworkRecord, ParameterRecord
 from evenflow.probe.trace import Tracer
 from evenflow.probe.usable import require_usable, unwrapped
+
+# Hooks, random states and the compiler's stance belong to the model and the process, not to the thread.
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None) -> NetworkRecord:
@@ -42,7 +46,7 @@ def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None
     model = unwrapped(model)
     parsed = parse_batch(batch)
     require_usable(model)
-    with torch.inference_mode(False), torch.enable_grad(), preserved(model):
+    with _ONE_AT_A_TIME, torch.inference_mode(False), torch.enable_grad(), preserved(model):
         was_training = model.training
         broken = [name for name, buffer in model.named_buffers() if is_signal(buffer) and size(buffer)[2]]
         output, tracer = _forward(model, parsed)
@@ -71,18 +75,21 @@ def _forward(model: nn.Module, batch: Batch) -> tuple[Any, Tracer]:
         where = f"in {tracer.stack.place}, on inputs {batch.describe()}"
         return f"the model raised {error} ({where}); does the batch fit the model?"
 
-    with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # nothing is compiled before it is imported, which takes a second
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(told_as(ModelError, message))
+    with _uncompiled(), told_as(ModelError, message):
         if not model.training:
             model.train()
-        stack.enter_context(tracer)
-        output = batch.run(model)
+        with tracer:
+            output = batch.run(model)
     if not tracer.calls:
         kind = type(model).__name__
         raise ModelError(f"no layer of {kind} used its parameters in the forward pass, so there is nothing to measure")
     return output, tracer
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Run compiled parts eagerly. Nothing can be compiled before `torch._dynamo` is imported, which takes a second."""
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 def _backward(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:

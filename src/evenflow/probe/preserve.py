@@ -66,7 +66,7 @@ def _restore_tensor(tensor: Tensor, memory: Tensor, value: Tensor, requires_grad
         if not _same_bits(memory, value):
             memory.copy_(value)
     if tensor.requires_grad != requires_grad:
-        tensor.requires_grad_(requires_grad)
+        tensor.detach_().requires_grad_(requires_grad)  # a buffer may have become part of the graph
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:

@@ -229,7 +229,7 @@ class Tracer(TorchFunctionMode):
         names = self._weights_first(own)
         kind = type(run.module).__name__
         norm = "norm" in kind.lower()
-        by_channel = norm and any(word in kind.lower() for word in ("batch", "group", "instance"))
+        by_channel = any(word in kind.lower() for word in ("batch", "group", "instance"))
         call = LayerCall(
             index=len(self.calls),
             name=run.name or names[0],

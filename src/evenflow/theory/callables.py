@@ -39,7 +39,7 @@ def array_function(function: Callable[..., Any]) -> ArrayFunction:
     torch's is copied to float64 on the CPU in evaluation mode, so the original keeps its state.
 
     Raises:
-        ParameterValueError: It raises on both, or at a later call.
+        ParameterValueError: It raises on both, or at a later call; or a value depends on its neighbours, as in softmax.
         TensorShapeError: It returns another shape than it was given.
         NonFiniteError: It returns NaN or infinity.
     """
@@ -51,11 +51,22 @@ def array_function(function: Callable[..., Any]) -> ArrayFunction:
         except _REFUSALS as error:
             refusals.append(f"{type(error).__name__} on a {kind}: {error}")
         else:
-            return _checked(adapted, name_of(function))
+            checked = _checked(adapted, name_of(function))
+            _require_elementwise(checked, name_of(function))
+            return checked
     raise ParameterValueError(
         f"the activation {name_of(function)} must take a float64 array and work on each element; it raised "
         f"{'; '.join(refusals)}. A function of one number can be wrapped in numpy.vectorize"
     )
+
+
+def _require_elementwise(function: ArrayFunction, name: str) -> None:
+    together, again, apart = function(_TRIAL)[:2], function(_TRIAL)[:2], function(_TRIAL[:2])
+    if np.array_equal(together, again) and not np.allclose(together, apart, rtol=1e-3, atol=1e-6):
+        raise ParameterValueError(
+            f"the activation {name} must work on each element by itself; its values change with their neighbours, "
+            "so it has no gain"
+        )
 
 
 def _adapters(function: object) -> Iterator[tuple[str, Callable[[Any], ArrayFunction]]]:
