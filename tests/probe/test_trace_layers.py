@@ -441,3 +441,65 @@ def test_running_statistics_that_take_up_the_signal_stay_the_models_own():
     centring = Centring()
     record = measure(nn.Sequential(centring, nn.Tanh(), centring), X)
     assert [(layer.sources, layer.bypassed) for layer in record.layers] == [((), False), ((0,), False)]
+
+
+def test_positions_in_a_buffer_are_embedded_by_a_layer(layers_of):
+    class Embeddings(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wte, self.wpe, self.head = nn.Embedding(10, 6), nn.Embedding(20, 6), nn.Linear(6, 2)
+            self.register_buffer("positions", torch.arange(20), persistent=False)
+
+        def forward(self, tokens):
+            return self.head(self.wte(tokens) + self.wpe(self.positions[: tokens.shape[1]]))
+
+    found = layers_of(Embeddings(), torch.randint(10, (4, 5)))
+    assert list(reversed(found)) == ["wte", "wpe", "head"]
+    assert found["head"].sources == (0, 1)
+    assert not found["wte"].bypassed
+
+
+def test_layers_on_learned_queries_are_layers(layers_of):
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 4, 6))
+            self.project, self.among = nn.Linear(6, 6), nn.MultiheadAttention(6, 2, batch_first=True)
+            self.across, self.head = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x):
+            queries = self.project(self.queries).expand(len(x), -1, -1)
+            queries = self.among(queries, queries, queries)[0]
+            return self.head(self.across(queries, x, x)[0])
+
+    found = layers_of(Decoder(), torch.randn(2, 5, 6))
+    assert list(reversed(found)) == ["project", "among", "across", "head"]
+    assert found["project"].input.shape == (1, 4, 6)
+    assert (tuple(found["project"].fans), found["project"].weight.name) == ((6, 6), "project.weight")
+    assert found["across"].sources == (1,)
+
+
+def test_a_standardised_kernel_is_a_weight(layers_of):
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            rows = self.weight.reshape(1, self.out_channels, -1)
+            weight = F.batch_norm(rows, None, None, training=True).reshape_as(self.weight)
+            return F.conv2d(x, weight, self.bias)
+
+    found = layers_of(nn.Sequential(Standardised(2, 4, 3), nn.ReLU()), torch.randn(2, 2, 6, 6))
+    assert [(layer.name, layer.role, layer.kind) for layer in found.values()] == [("0", "weight", "Standardised")]
+
+
+def test_nested_tensors_are_left_alone():
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.head = nn.Linear(6, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            ragged = torch.nested.nested_tensor([x[:3], x[3:]], layout=torch.jagged)
+            return self.head(self.fc(ragged).values())
+
+    record = measure(Nested(), X)
+    assert [layer.name for layer in record.layers] == ["head"]
+    assert record.unused == ()

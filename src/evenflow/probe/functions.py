@@ -20,6 +20,9 @@ EMBEDDING = {"embedding", "embedding_bag"}
 
 NORM = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
+# These also make one weight of others: a low-rank pair, a power iteration, a standardised kernel.
+ALGEBRA = PRODUCT | NORM | {"einsum", "tensordot", "inner"}
+
 OPAQUE = {
     "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
     "multi_head_attention_forward",

@@ -19,7 +19,7 @@ from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
 from evenflow.probe.calls import LayerCall
 from evenflow.probe.flow import Flow, Origin
-from evenflow.probe.functions import fans_of_matrix, joined_paths, role_of, unit_dim_of
+from evenflow.probe.functions import ALGEBRA, fans_of_matrix, joined_paths, role_of, unit_dim_of
 from evenflow.probe.moments import moments
 from evenflow.probe.records import Activation, Moments
 from evenflow.probe.running import ModuleStack, Run
@@ -87,30 +87,34 @@ class Tracer(TorchFunctionMode):
         if not self.stack or _is_transforming():
             return func(*args, **(kwargs or {}))
         step = _Step(func, args, kwargs or {})
-        signal = next((t for t in step.operands if is_signal(t) and not self.flow.is_owned(t)), None)
         role = self._role(step)
         if role is not None:
-            return self._run_layer(step, role, signal)
+            return self._run_layer(step, role)
+        signal = self._signal(step)
         if signal is not None and (activation := recognise(step.name, step.args, step.kwargs)):
             return self._run_activation(step, signal, *activation)
         return self._run_other(step)
 
-    def _role(self, step: _Step) -> str | None:
-        """The role of the layer that a function makes; None when it makes none.
+    def _signal(self, step: _Step) -> Tensor | None:
+        return next((t for t in step.operands if is_signal(t) and not self.flow.is_owned(t)), None)
 
-        A product of weights alone (a low-rank pair, a power iteration) is a weight, not a layer.
-        """
+    def _role(self, step: _Step) -> str | None:
+        """The role of the layer that a function makes; None when it makes none, or a weight out of weights."""
         role = role_of(step.name)
-        if role is None or all(self.flow.is_owned(t) for t in step.operands):
+        if role is None or (step.name in ALGEBRA and all(self.flow.is_owned(t) for t in step.operands)):
             return None
         return role if role == "norm" or self.flow.owners(step.operands) else None
 
-    def _run_layer(self, step: _Step, role: str, signal: Tensor | None) -> Any:
-        before = None if signal is None else self._moments(signal)
+    def _run_layer(self, step: _Step, role: str) -> Any:
+        read = self._read(step, role)
+        before = None if read is None else self._moments(read)
         result = step.run()
-        outputs = step.outputs(result)
+        outputs = [t for t in step.outputs(result) if is_signal(t)]
+        if not outputs:
+            return result
+        weights = [t for t in step.operands if t is not read]
         origin = self.flow.merged(step.operands) or Origin()
-        names = self._weights_first(self.flow.owners(step.operands))
+        names = self._weights_first(self.flow.owners(weights))
         name, kind, module = self._identity(step.name, role, names)
         call = LayerCall(
             index=len(self.calls),
@@ -118,7 +122,7 @@ class Tracer(TorchFunctionMode):
             kind=kind,
             role=role,
             module=module,
-            matrix_fans=self._matrix_fans(step, signal),
+            matrix_fans=None if read is None else self._matrix_fans(step, read),
             sources=origin.layers,
             input=before,
             output=self._moments(outputs[0]),
@@ -127,6 +131,14 @@ class Tracer(TorchFunctionMode):
         )
         self._add(call, origin, outputs)
         return result
+
+    def _read(self, step: _Step, role: str) -> Tensor | None:
+        """What a layer reads: a signal, or else the learned queries or constants that it is applied to."""
+        signal = self._signal(step)
+        if signal is not None or role == "embedding":
+            return signal
+        first = step.operands[0]
+        return first if is_signal(first) else None
 
     def _run_activation(self, step: _Step, pre: Tensor, name: str, param: float | None) -> Any:
         """Measure a pre-activation before an in-place function overwrites it."""
@@ -188,12 +200,12 @@ class Tracer(TorchFunctionMode):
     def _weights_first(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(names, key=lambda name: self._parameters[name].dim() < 2))
 
-    def _matrix_fans(self, step: _Step, signal: Tensor | None) -> Fans | None:
-        weight = next((t for t in step.operands if t.dim() > 1 and self.flow.is_owned(t)), None)
-        if weight is None or signal is None:
-            return None
+    def _matrix_fans(self, step: _Step, read: Tensor) -> Fans | None:
         places = {id(tensor): place for place, tensor in enumerate(step.operands)}
-        return fans_of_matrix(step.name, weight.shape, leads=places[id(weight)] < places[id(signal)])
+        owned = [t for t in step.operands if t.dim() > 1 and t is not read and self.flow.is_owned(t)]
+        return (
+            fans_of_matrix(step.name, owned[0].shape, leads=places[id(owned[0])] < places[id(read)]) if owned else None
+        )
 
     def _entering(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
