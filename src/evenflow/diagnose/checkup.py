@@ -14,7 +14,8 @@ def check(model: nn.Module, batch: object, loss_fn: LossFunction | None = None) 
     """Diagnose a network by one forward and one backward pass over one batch.
 
     The model is afterwards what it was: parameters, buffers, modes, gradients, hooks and random states, also when this
-    raises. A model in evaluation mode is measured in training mode.
+    raises. A model in evaluation mode is measured in training mode; dropout is left out, so that its noise is not taken
+    for signal.
 
     Args:
         model: Any eager module: functional or in-place activations, modules used twice, residual sums, raw parameters

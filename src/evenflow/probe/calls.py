@@ -1,7 +1,7 @@
 """One call of a layer, while it is being measured and when it is written down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +33,16 @@ class LayerCall:
     unit_dim: int
     normalised: bool = False
     activation: Activation | None = None
-    gradient: Moments | None = None
+    gradients: dict[int, Moments] = field(default_factory=dict)
 
-    def receive(self, gradient: Tensor) -> None:
-        """Measure the gradient that arrives at the output."""
+    def receive(self, place: int, gradient: Tensor) -> None:
+        """Measure the gradient that arrives at one of the outputs; a later one replaces it."""
         with torch._C.DisableTorchFunction():
-            self.gradient = moments(gradient, histogram=True)
+            self.gradients[place] = moments(gradient, histogram=True)
+
+    def gradient(self) -> Moments | None:
+        """The gradient of the output that got most: a recurrent layer is often read by its last state alone."""
+        return max(self.gradients.values(), key=lambda arrived: (arrived.nonfinite, arrived.norm), default=None)
 
     def fans(self) -> Fans | None:
         """The fans by the module's rule, or else by its matrix.
@@ -66,7 +70,7 @@ class LayerCall:
             normalised=self.normalised,
             input=self.input,
             output=self.output,
-            gradient=self.gradient,
+            gradient=self.gradient(),
             activation=self.activation,
             parameters=tuple(parameters[name] for name in self.parameters),
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from evenflow.errors import LossError, ModelError
 from evenflow.probe.batch import Batch, is_signal, main_tensor, parse_batch
+from evenflow.probe.dropout import switch_off
 from evenflow.probe.guard import told_as
 from evenflow.probe.loss import LossFunction, loss_of
 from evenflow.probe.moments import moments, size
@@ -28,8 +29,8 @@ _ONE_AT_A_TIME = threading.RLock()
 def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None) -> NetworkRecord:
     """Run the model forward and backward on one batch and record what its signals do.
 
-    A model in evaluation mode is measured in training mode, since that is where it would train. Parameters, buffers,
-    modes, gradients and random states are afterwards what they were, also when this raises.
+    A model in evaluation mode is measured in training mode, since that is where it would train. Dropout is left out.
+    Parameters, buffers, modes, gradients and random states are afterwards what they were, also when this raises.
 
     Args:
         model: An eager module; compiled and data-parallel wrappers are looked through.
@@ -78,6 +79,7 @@ def _forward(model: nn.Module, batch: Batch) -> tuple[Any, Tracer]:
     with _uncompiled(), told_as(ModelError, message):
         if not model.training:
             model.train()
+        switch_off(model)
         with tracer:
             output = batch.run(model)
     if not tracer.calls:

@@ -7,6 +7,7 @@ its parameters by other means (a custom autograd function, its own arithmetic) i
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from evenflow.probe import dropout
 from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
 from evenflow.probe.calls import LayerCall
@@ -35,6 +37,8 @@ class _Step:
         self.operands = [*tensors_in(args), *tensors_in(kwargs)]
 
     def run(self) -> Any:
+        if self.name in dropout.FUNCTIONS:
+            return self.operands[0] if self.name.endswith("_") else self.operands[0].clone()
         return self.func(*self.args, **self.kwargs)
 
     def outputs(self, result: Any) -> list[Tensor]:
@@ -171,8 +175,9 @@ class Tracer(TorchFunctionMode):
         self.calls.append(call)
         self._events += 1
         self.flow.put(outputs, Origin((call.index,), origin.ancestors | 1 << call.index, fresh=call.role != "opaque"))
-        if outputs[0].requires_grad:
-            outputs[0].register_hook(call.receive)
+        for place, output in enumerate(outputs):
+            if output.requires_grad:
+                output.register_hook(partial(call.receive, place))
 
     def _moments(self, tensor: Tensor) -> Moments:
         version = -1 if tensor.is_inference() else tensor._version

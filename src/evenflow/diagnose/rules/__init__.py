@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from evenflow.diagnose.finding import Finding
 from evenflow.diagnose.rules import (
     conditions,
+    cut_gradient,
     dead,
     exploding_gradient,
     exploding_inside,
@@ -35,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     exploding_inside.find,
     vanishing_gradient.find,
     loss_at_start.find,
+    cut_gradient.find,
     conditions.find,
 )
 

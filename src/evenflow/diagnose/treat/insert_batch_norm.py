@@ -28,7 +28,11 @@ class InsertBatchNorm:
 
     def code(self) -> str:
         """Python that does the same to a variable called `model`."""
-        return f"import evenflow as ef\n\nef.norm.insert_(model, {list(self.layers)!r})"
+        return (
+            "import evenflow as ef\n\n"
+            "# before the optimizer is made: it would not know the new parameters\n"
+            f"ef.norm.insert_(model, {list(self.layers)!r})"
+        )
 
     def apply_(self, model: nn.Module) -> Undo:
         """Insert the layers in place.
