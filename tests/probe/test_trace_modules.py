@@ -347,3 +347,21 @@ def test_a_part_under_inference_mode_is_measured_without_gradient():
     assert features.activation.name == "relu"
     assert head.gradient is not None
     assert head.sources == (0,)
+
+
+def test_attention_with_the_batch_first_is_measured_across_samples():
+    attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+    class Itself(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, x):
+            return self.attention(x, x, x)[0]
+
+    record = measure(Itself(), torch.randn(1, 7, 16).expand(24, 7, 16).clone())
+    (layer,) = record.layers
+    assert layer.input.shape == layer.output.shape == layer.gradient.shape == (24, 7, 16)
+    assert layer.input.spread == 0
+    assert layer.output.spread == pytest.approx(0, abs=1e-6)

@@ -31,6 +31,7 @@ class LayerCall:
     output: Moments
     parameters: tuple[str, ...]
     unit_dim: int
+    swapped: bool = False
     normalised: bool = False
     activation: Activation | None = None
     gradients: dict[int, Moments] = field(default_factory=dict)
@@ -38,7 +39,7 @@ class LayerCall:
     def receive(self, place: int, gradient: Tensor) -> None:
         """Measure the gradient that arrives at one of the outputs; a later one replaces it."""
         with torch._C.DisableTorchFunction():
-            self.gradients[place] = moments(gradient, histogram=True)
+            self.gradients[place] = moments(samples_first(gradient, self.swapped), histogram=True)
 
     def gradient(self) -> Moments | None:
         """The gradient of the output that got most: a recurrent layer is often read by its last state alone."""
@@ -74,3 +75,8 @@ class LayerCall:
             activation=self.activation,
             parameters=tuple(parameters[name] for name in self.parameters),
         )
+
+
+def samples_first(tensor: Tensor, swapped: bool) -> Tensor:
+    """The tensor with the samples in dimension 0, where torch's attention has put the positions there for itself."""
+    return tensor.transpose(0, 1) if swapped and tensor.dim() == 3 else tensor

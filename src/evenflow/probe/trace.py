@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from evenflow.probe import dropout
 from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
-from evenflow.probe.calls import LayerCall
+from evenflow.probe.calls import LayerCall, samples_first
 from evenflow.probe.flow import Flow, Origin
 from evenflow.probe.functions import ALGEBRA, fans_of_matrix, joined_paths, role_of, unit_dim_of
 from evenflow.probe.moments import moments
@@ -111,7 +111,9 @@ class Tracer(TorchFunctionMode):
 
     def _run_layer(self, step: _Step, role: str) -> Any:
         read = self._read(step, role)
-        before = None if read is None else self._moments(read)
+        running = self.stack.innermost.module
+        swapped = isinstance(running, nn.MultiheadAttention) and running.batch_first
+        before = None if read is None else self._moments(samples_first(read, swapped))
         result = step.run()
         outputs = [t for t in step.outputs(result) if is_signal(t)]
         if not outputs:
@@ -129,8 +131,9 @@ class Tracer(TorchFunctionMode):
             matrix_fans=None if read is None else self._matrix_fans(step, read),
             sources=origin.layers,
             input=before,
-            output=self._moments(outputs[0]),
+            output=self._moments(samples_first(outputs[0], swapped)),
             parameters=names,
+            swapped=swapped,
             unit_dim=unit_dim_of(step.name),
         )
         self._add(call, origin, outputs)

@@ -3,7 +3,8 @@
 The strength of a signal is its standard deviation across samples, so that biases do not hide a dead signal. It counts
 as lost at a layer when no later layer recovers it (a normalisation or a residual path would). It is compared with the
 input's, or with 1 where a bounded activation can carry no more. The last layer may start as small as it likes: what
-counts is what it reads.
+counts is what it reads. The gates of a recurrent layer start half closed and its states small: behind one, 1/30 of the
+strength is usual, and the thresholds are lower by that.
 
 Null: at the right gain the strength falls at most like 1/depth, since samples grow alike (Schoenholz et al. 2017),
 within the tolerance of `evenflow.diagnose.null`. Threshold: 1/30 of the input's strength is a warning, 1/1000 an error,
@@ -20,6 +21,8 @@ from evenflow.diagnose.suitable import BOUNDED, suitable_rule
 from evenflow.probe import LayerRecord, NetworkRecord
 
 RULE = "vanishing-signal"
+RECURRENT = ("LSTM", "GRU", "RNN")
+HALF_CLOSED = 30.0
 THRESHOLDS: tuple[tuple[float, Severity], ...] = ((1e-3, "error"), (1 / 30, "warning"))
 
 
@@ -34,10 +37,15 @@ def find(network: NetworkRecord) -> Iterator[Finding]:
         return
     ratios = [value / start for value in _surviving(layers, heads)]
     for threshold, severity in THRESHOLDS:
-        lost = [i for i, ratio in enumerate(ratios) if ratio * tolerance(layers[: i + 1]) < threshold]
+        lost = [i for i, ratio in enumerate(ratios) if ratio * _allowance(layers[: i + 1]) < threshold]
         if lost:
             yield _finding([layers[index] for index in lost], start, ratios[lost[0]], severity)
             return
+
+
+def _allowance(layers: Sequence[LayerRecord]) -> float:
+    recurrent = any(layer.kind.startswith(RECURRENT) for layer in layers)
+    return tolerance(layers) * (HALF_CLOSED if recurrent else 1.0)
 
 
 def _finding(lost: list[LayerRecord], start: float, ratio: float, severity: Severity) -> Finding:
