@@ -12,6 +12,13 @@ WAITING = (
     "\ndef data():\n    print('waiting', flush=True)\n    import time\n    time.sleep(60)\n    yield inputs, targets"
 )
 
+# A background job inherits a SIGINT that is ignored; a program in a terminal does not.
+AS_FROM_A_TERMINAL = (
+    "import runpy, signal; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('evenflow', run_name='__main__', alter_sys=True)"
+)
+
 
 @pytest.fixture
 def start(write):
@@ -20,7 +27,7 @@ def start(write):
     processes = []
 
     def started(*arguments):
-        command = [sys.executable, "-m", "evenflow", *arguments]
+        command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         processes.append(process)
         return process
