@@ -9,7 +9,8 @@ import pytest
 from evenflow.version import __version__
 
 WAITING = (
-    "\ndef data():\n    print('waiting', flush=True)\n    import time\n    time.sleep(60)\n    yield inputs, targets"
+    "\ndef data():\n    print('waiting', flush=True)\n    import threading\n    threading.Event().wait(60)\n"
+    "    yield inputs, targets"
 )
 
 # A background job inherits a SIGINT that is ignored; a program in a terminal does not.

@@ -1,5 +1,6 @@
 """Apply a prescription, measure again, and keep the change only when it helped."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,11 +122,10 @@ def treat_(
     given, before = _start(inner, prescription, batch, loss_fn)
     advice = tuple(remedy for remedy in given.remedies if not remedy.applies_itself)
     course = _Course(inner, before)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(_take_back, course.undo)
         course.run(given)
-    except BaseException:
-        _take_back(course.undo)
-        raise
+        on_failure.pop_all()
     return TreatmentRecord(
         before, course.best, tuple(course.applied), advice, bool(course.applied), course.reason, course.undo
     )

@@ -1,6 +1,7 @@
 """Draw weights again, by the rule of the activation that follows them."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from inspect import signature
 from itertools import groupby
@@ -91,12 +92,11 @@ class Reinitialize:
                 for parameter, value in before:
                     parameter.copy_(value)
 
-        try:
+        with ExitStack() as on_failure:
+            on_failure.callback(undo)
             for draw in self.draws:
                 self._draw(draw, parameters)
-        except BaseException:
-            undo()
-            raise
+            on_failure.pop_all()
         return undo
 
     def _draw(self, draw: Redraw, parameters: Mapping[str, nn.Parameter]) -> None:
