@@ -17,7 +17,8 @@ class LayerCall:
     """What is known of one call of a layer; the activation follows later, the gradient in the backward pass.
 
     The fields are those of `LayerRecord`, and: `module`, which knows its fans; `matrix_fans`, those of a bare weight;
-    `unit_dim`, the dimension of the output that counts the units.
+    `unit_dim`, the dimension of the output that counts the units; `linear_input`, whether no activation lies between the
+    sources and this layer.
     """
 
     index: int
@@ -31,6 +32,7 @@ class LayerCall:
     output: Moments
     parameters: tuple[str, ...]
     unit_dim: int
+    linear_input: bool = False
     swapped: bool = False
     normalised: bool = False
     activation: Activation | None = None

@@ -22,6 +22,14 @@ class Origin:
     fresh: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Several paths that became one tensor: by a sum, or else side by side."""
+
+    paths: tuple[Origin, ...]
+    summed: bool
+
+
 class Flow:
     """The origins of signals and the owners of weights, without keeping any activation alive.
 
@@ -31,10 +39,12 @@ class Flow:
 
     Attributes:
         bypassed: Indices of the layers that another path leads around.
+        joins: The paths of every place where several came together, in execution order.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.bypassed: set[int] = set()
+        self.joins: list[Join] = []
         self._origins: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._owners: WeakIdKeyDictionary = WeakIdKeyDictionary()
         named = [*((name, t) for name, t in model.named_parameters()), *(("", t) for t in model.buffers())]
@@ -81,17 +91,20 @@ class Flow:
         ancestors = reduce(or_, (origin.ancestors for origin in origins))
         return Origin(tuple(sorted(layers)), ancestors, any(origin.fresh for origin in origins))
 
-    def join(self, paths: Iterable[Tensor]) -> None:
+    def join(self, paths: Iterable[Tensor], *, summed: bool) -> None:
         """Note that paths come together: the layers that only some of them passed are bypassed by the others."""
-        ancestors = [origin.ancestors for origin in self._distinct(paths)]
-        if len(ancestors) > 1:
-            self.bypassed.update(_bits(reduce(or_, ancestors) & ~reduce(and_, ancestors)))
+        origins = self._distinct(paths)
+        if len(origins) > 1:
+            ancestors = [origin.ancestors for origin in origins]
+            self.bypassed.update(indices(reduce(or_, ancestors) & ~reduce(and_, ancestors)))
+            self.joins.append(Join(tuple(origins), summed))
 
     def _distinct(self, tensors: Iterable[Tensor]) -> list[Origin]:
         return list(dict.fromkeys(self._origins[t] for t in tensors if t in self._origins))
 
 
-def _bits(number: int) -> Iterator[int]:
+def indices(number: int) -> Iterator[int]:
+    """The layers whose bits are set in a number."""
     while number:
         lowest = number & -number
         yield lowest.bit_length() - 1

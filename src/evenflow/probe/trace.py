@@ -21,15 +21,20 @@ from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
 from evenflow.probe.calls import LayerCall, samples_first
 from evenflow.probe.flow import Flow, Origin
-from evenflow.probe.functions import ALGEBRA, fans_of_matrix, joined_paths, role_of, unit_dim_of
+from evenflow.probe.functions import ALGEBRA, SUM, fans_of_matrix, joined_paths, role_of, unit_dim_of
 from evenflow.probe.moments import moments
 from evenflow.probe.records import Activation, Moments
 from evenflow.probe.running import ModuleStack, Run
 from evenflow.theory import Fans
 
 
-class _Step:
-    """One call of a torch function."""
+class Step:
+    """One call of a torch function.
+
+    Attributes:
+        name: The function's name.
+        operands: Every tensor among its arguments.
+    """
 
     def __init__(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.name: str = getattr(func, "__name__", "")
@@ -53,14 +58,20 @@ class Tracer(TorchFunctionMode):
         calls: The layers in execution order.
         flow: What is known of the tensors.
         stack: The modules that are being executed.
+        functions: The functions that the signal passed beside layers and activations, each with the first module that
+            called it.
+        uses: The first such function that a parameter met the signal in, by the parameter's name.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, histograms: bool = True) -> None:
         super().__init__()
         self.model = model
         self.calls: list[LayerCall] = []
         self.flow = Flow(model)
         self.stack = ModuleStack(model)
+        self.functions: dict[str, str] = {}
+        self.uses: dict[str, str] = {}
+        self._histograms = histograms
         self._parameters = dict(model.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
         self._single: dict[int, bool] = {}
@@ -90,7 +101,7 @@ class Tracer(TorchFunctionMode):
         """Run `func`, and note what it did to the signal."""
         if not self.stack or _is_transforming():
             return func(*args, **(kwargs or {}))
-        step = _Step(func, args, kwargs or {})
+        step = Step(func, args, kwargs or {})
         role = self._role(step)
         if role is not None:
             return self._run_layer(step, role)
@@ -99,28 +110,28 @@ class Tracer(TorchFunctionMode):
             return self._run_activation(step, signal, *activation)
         return self._run_other(step)
 
-    def _signal(self, step: _Step) -> Tensor | None:
+    def _signal(self, step: Step) -> Tensor | None:
         return next((t for t in step.operands if is_signal(t) and not self.flow.is_owned(t)), None)
 
-    def _role(self, step: _Step) -> str | None:
+    def _role(self, step: Step) -> str | None:
         """The role of the layer that a function makes; None when it makes none, or a weight out of weights."""
         role = role_of(step.name)
         if role is None or (step.name in ALGEBRA and all(self.flow.is_owned(t) for t in step.operands)):
             return None
         return role if role == "norm" or self.flow.owners(step.operands) else None
 
-    def _run_layer(self, step: _Step, role: str) -> Any:
+    def _run_layer(self, step: Step, role: str) -> Any:
         read = self._read(step, role)
         running = self.stack.innermost.module
         swapped = isinstance(running, nn.MultiheadAttention) and running.batch_first
         before = None if read is None else self._moments(samples_first(read, swapped))
-        result = step.run()
+        weights = [t for t in step.operands if t is not read]
+        names = self._weights_first(self.flow.owners(weights))
+        result = self.run_layer(step, names)
         outputs = [t for t in step.outputs(result) if is_signal(t)]
         if not outputs:
             return result
-        weights = [t for t in step.operands if t is not read]
         origin = self.flow.merged(step.operands) or Origin()
-        names = self._weights_first(self.flow.owners(weights))
         name, kind, module = self._identity(step.name, role, names)
         call = LayerCall(
             index=len(self.calls),
@@ -133,13 +144,18 @@ class Tracer(TorchFunctionMode):
             input=before,
             output=self._moments(samples_first(outputs[0], swapped)),
             parameters=names,
+            linear_input=origin.fresh,
             swapped=swapped,
             unit_dim=unit_dim_of(step.name),
         )
         self._add(call, origin, outputs)
         return result
 
-    def _read(self, step: _Step, role: str) -> Tensor | None:
+    def run_layer(self, step: Step, names: tuple[str, ...]) -> Any:
+        """Run the function that applies the parameters `names`."""
+        return step.run()
+
+    def _read(self, step: Step, role: str) -> Tensor | None:
         """What a layer reads: a signal, or else the learned queries or constants that it is applied to."""
         signal = self._signal(step)
         if signal is not None or role == "embedding":
@@ -147,7 +163,7 @@ class Tracer(TorchFunctionMode):
         first = step.operands[0]
         return first if is_signal(first) else None
 
-    def _run_activation(self, step: _Step, pre: Tensor, name: str, param: float | None) -> Any:
+    def _run_activation(self, step: Step, pre: Tensor, name: str, param: float | None) -> Any:
         """Measure a pre-activation before an in-place function overwrites it."""
         self._events += 1
         origin = self.flow.merged(step.operands) or Origin()
@@ -163,13 +179,21 @@ class Tracer(TorchFunctionMode):
         self.flow.put([result], Origin(origin.layers, origin.ancestors))
         return result
 
-    def _run_other(self, step: _Step) -> Any:
+    def _run_other(self, step: Step) -> Any:
         result = step.run()
         outputs = step.outputs(result)
         if outputs:
-            self.flow.join(joined_paths(step.name, step.operands, outputs[0]))
+            self._note(step)
+            self.flow.join(joined_paths(step.name, step.operands, outputs[0]), summed=step.name in SUM)
             self.flow.pass_on(step.operands, outputs)
         return result
+
+    def _note(self, step: Step) -> None:
+        """Remember which functions the signal passed, and where; and which met a parameter that makes no layer."""
+        if self._signal(step) is not None:
+            self.functions.setdefault(step.name, self.stack.innermost.name)
+            for name in self.flow.owners(step.operands):
+                self.uses.setdefault(name, step.name)
 
     def _add(self, call: LayerCall, origin: Origin, outputs: Sequence[Tensor]) -> None:
         if call.role == "norm" and origin.fresh:
@@ -186,7 +210,7 @@ class Tracer(TorchFunctionMode):
         version = -1 if tensor.is_inference() else tensor._version
         known: tuple[int, Moments] | None = self._measured.get(tensor)
         if known is None or known[0] != version:
-            known = (version, moments(tensor, histogram=True))
+            known = (version, moments(tensor, histogram=self._histograms))
             self._measured[tensor] = known
         return known[1]
 
@@ -208,7 +232,7 @@ class Tracer(TorchFunctionMode):
     def _weights_first(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(sorted(names, key=lambda name: self._parameters[name].dim() < 2))
 
-    def _matrix_fans(self, step: _Step, read: Tensor) -> Fans | None:
+    def _matrix_fans(self, step: Step, read: Tensor) -> Fans | None:
         places = {id(tensor): place for place, tensor in enumerate(step.operands)}
         owned = [t for t in step.operands if t.dim() > 1 and t is not read and self.flow.is_owned(t)]
         return (
