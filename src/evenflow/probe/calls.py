@@ -17,8 +17,8 @@ class LayerCall:
     """What is known of one call of a layer; the activation follows later, the gradient in the backward pass.
 
     The fields are those of `LayerRecord`, and: `module`, which knows its fans; `matrix_fans`, those of a bare weight;
-    `unit_dim`, the dimension of the output that counts the units; `linear_input`, whether no activation lies between the
-    sources and this layer.
+    `unit_dim`, the dimension of the output that counts the units; `linear_input`, whether no activation lies between
+    the sources and this layer.
     """
 
     index: int
