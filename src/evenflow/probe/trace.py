@@ -42,6 +42,7 @@ class Step:
         self.operands = [*tensors_in(args), *tensors_in(kwargs)]
 
     def run(self) -> Any:
+        """Call the function; a dropout lets everything through."""
         if self.name in dropout.FUNCTIONS:
             return self.operands[0] if self.name.endswith("_") else self.operands[0].clone()
         return self.func(*self.args, **self.kwargs)
@@ -151,8 +152,8 @@ class Tracer(TorchFunctionMode):
         self._add(call, origin, outputs)
         return result
 
-    def run_layer(self, step: Step, names: tuple[str, ...]) -> Any:
-        """Run the function that applies the parameters `names`."""
+    def run_layer(self, step: Step, names: tuple[str, ...]) -> Any:  # noqa: ARG002  # for those that override it
+        """Run the function that applies the parameters `names`; the result is what the layer gives."""
         return step.run()
 
     def _read(self, step: Step, role: str) -> Tensor | None:
