@@ -1,29 +1,21 @@
 """Measure a network: one forward and one backward pass, and the model as it was before."""
 
-import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evenflow.errors import LossError, ModelError
-from evenflow.probe.batch import Batch, is_signal, main_tensor, parse_batch
-from evenflow.probe.dropout import switch_off
+from evenflow.probe.batch import is_signal, main_tensor, parse_batch
+from evenflow.probe.forward import forward, undisturbed
 from evenflow.probe.guard import told_as
 from evenflow.probe.loss import LossFunction, loss_of
 from evenflow.probe.moments import moments, size
 from evenflow.probe.parameters import parameter_record
-from evenflow.probe.preserve import preserved
 from evenflow.probe.records import InputRecord, LayerRecord, NetworkRecord, ParameterRecord
 from evenflow.probe.trace import Tracer
 from evenflow.probe.usable import require_usable, unwrapped
-
-# Hooks, random states and the compiler's stance belong to the model and the process, not to the thread.
-_ONE_AT_A_TIME = threading.RLock()
 
 
 def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None) -> NetworkRecord:
@@ -47,10 +39,11 @@ def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None
     model = unwrapped(model)
     parsed = parse_batch(batch)
     require_usable(model)
-    with _ONE_AT_A_TIME, torch.inference_mode(False), torch.enable_grad(), preserved(model):
+    with undisturbed(model), torch.enable_grad():
         was_training = model.training
         broken = [name for name, buffer in model.named_buffers() if is_signal(buffer) and size(buffer)[2]]
-        output, tracer = _forward(model, parsed)
+        tracer = Tracer(model)
+        output = forward(model, parsed, tracer)
         loss, loss_record = loss_of(output, parsed, loss_fn)
         gradients = _backward(model, loss)
         records = {name: parameter_record(name, p, gradients.get(name)) for name, p in model.named_parameters()}
@@ -67,31 +60,6 @@ def measure(model: nn.Module, batch: object, loss_fn: LossFunction | None = None
             nonfinite_parameters=(*(name for name, record in records.items() if record.nonfinite), *broken),
             was_training=was_training,
         )
-
-
-def _forward(model: nn.Module, batch: Batch) -> tuple[Any, Tracer]:
-    tracer = Tracer(model)
-
-    def message(error: str) -> str:
-        where = f"in {tracer.stack.place}, on inputs {batch.describe()}"
-        return f"the model raised {error} ({where}); does the batch fit the model?"
-
-    with _uncompiled(), told_as(ModelError, message):
-        if not model.training:
-            model.train()
-        switch_off(model)
-        with tracer:
-            output = batch.run(model)
-    if not tracer.calls:
-        kind = type(model).__name__
-        raise ModelError(f"no layer of {kind} used its parameters in the forward pass, so there is nothing to measure")
-    return output, tracer
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """Run compiled parts eagerly. Nothing can be compiled before `torch._dynamo` is imported, which takes a second."""
-    loaded = "torch._dynamo" in sys.modules
-    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 def _backward(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
