@@ -6,7 +6,7 @@ from scipy import stats
 
 import evenflow as ef
 from evenflow.errors import ParameterValueError, TensorShapeError
-from evenflow.init.haar import haar
+from evenflow.init.haar import haar, orthonormal_rows
 from evenflow.random import Stream
 
 ROUNDING = {
@@ -64,6 +64,64 @@ def test_the_matrices_are_uniform_over_the_orthogonal_group(one_thread):
             assert stats.kstest(entries, "uniform", (-1, 2)).statistic < 2.7 / math.sqrt(len(entries))
     # Half of them are rotations: 5 sigma of a fair coin.
     assert abs((torch.linalg.det(matrices) > 0).double().mean() - 0.5) < 2.5 / math.sqrt(len(matrices))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 5), (3, 7), (6, 4)])
+@pytest.mark.parametrize("panel", [1, 2, 3, 128])
+def test_panels_of_reflections_are_the_product_of_reflections_one_by_one(shape, panel):
+    draws = torch.from_numpy(Stream(0, "reflections").normal((2, *shape))).double()
+    wide = draws if shape[0] <= shape[1] else draws.mT
+    expected = torch.stack([one_by_one(matrix) for matrix in wide])
+    torch.testing.assert_close(orthonormal_rows(wide, panel), expected, rtol=0, atol=1e-14)
+
+
+def one_by_one(draws):
+    """Each row takes what is left of the space to an axis; signs make the triangular factor positive."""
+    rows, columns = draws.shape
+    product = torch.eye(columns, dtype=draws.dtype)
+    signs = []
+    for row in range(rows):
+        vector = torch.cat([torch.zeros(row, dtype=draws.dtype), draws[row, row:]])
+        sign = -1.0 if vector[row] < 0 else 1.0
+        vector[row] += sign * vector.norm()
+        product = product - 2 * torch.outer(product @ vector, vector) / vector.dot(vector)
+        signs.append(-sign)
+    return (product[:, :rows] * torch.tensor(signs, dtype=draws.dtype)).T
+
+
+def test_a_draw_of_zeros_still_gives_orthonormal_rows():
+    found = orthonormal_rows(torch.zeros(1, 3, 4, dtype=torch.float64))[0]
+    torch.testing.assert_close(found @ found.T, torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("shape", [(12, 3), (12, 4), (12, 7), (12, 2, 3)])
+def test_each_block_is_a_matrix_of_its_own(shape, dtype):
+    weight = ef.init.orthogonal_(torch.zeros(shape, dtype=dtype), blocks=3, stream=Stream(0, "q"))
+    for block in weight.flatten(1).chunk(3):
+        product = gram(block)
+        torch.testing.assert_close(product, torch.eye(len(product), dtype=product.dtype), rtol=0, atol=1e-5)
+    alone = ef.init.orthogonal_(torch.zeros(4, *shape[1:], dtype=dtype), stream=Stream(0, "q"))
+    torch.testing.assert_close(weight[:4], alone)
+
+
+def test_each_group_of_a_delta_orthogonal_convolution_keeps_lengths():
+    weight = ef.init.delta_orthogonal_(torch.zeros(8, 4, 3, 3), blocks=2, stream=Stream(0, "d"))
+    signal = ef.init.normal_(torch.zeros(2, 8, 5, 5), stream=Stream(0, "x"))
+    output = torch.conv2d(signal, weight, padding=1, groups=2)
+    torch.testing.assert_close(torch.linalg.vector_norm(output, dim=1), torch.linalg.vector_norm(signal, dim=1))
+
+
+@pytest.mark.parametrize("name", ["orthogonal_", "delta_orthogonal_"])
+def test_blocks_divide_the_rows(name):
+    with pytest.raises(ParameterValueError, match="blocks must divide the 8 rows of the weight; got 3"):
+        getattr(ef.init, name)(torch.zeros(8, 2, 3), blocks=3)
+
+
+def test_the_threads_do_not_change_a_bit(one_thread):
+    alone = haar(300, 200, torch.float32, Stream(0, "threads"))
+    torch.set_num_threads(2)
+    assert torch.equal(haar(300, 200, torch.float32, Stream(0, "threads")), alone)
 
 
 def test_without_the_signs_of_r_they_would_not_be_uniform(one_thread):

@@ -17,7 +17,7 @@ def test_the_parameters_of_torch_come_first_in_its_order_and_with_its_defaults(n
     theirs = inspect.signature(getattr(torch.nn.init, name)).parameters.values()
     ours = list(inspect.signature(getattr(ef.init, name)).parameters.values())
     assert [(p.name, p.default, p.kind) for p in ours[: len(theirs)]] == [(p.name, p.default, p.kind) for p in theirs]
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is None for p in ours[len(theirs) :])
+    assert all(p.kind is p.KEYWORD_ONLY and p.default in (None, 1) for p in ours[len(theirs) :])
 
 
 @pytest.mark.parametrize("name", sorted(ef.init.__all__))

@@ -5,7 +5,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from evenflow import checks
-from evenflow.errors import TensorShapeError
+from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.init.haar import haar
 from evenflow.init.identity import centre
 from evenflow.init.source import as_stream, check_source
@@ -19,6 +19,7 @@ def orthogonal_(
     gain: float = 1,
     generator: torch.Generator | None = None,
     *,
+    blocks: int = 1,
     stream: Stream | None = None,
 ) -> Tensor:
     r"""Fill a weight with a random (semi-)orthogonal matrix, in place.
@@ -26,14 +27,16 @@ def orthogonal_(
     $$ W = \text{gain}\; Q, \quad Q^\top Q = I \text{ (rows} \ge \text{columns) or } Q Q^\top = I $$
 
     with $Q$ uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after
-    the first are flattened. The factorisation is done on the CPU, in double precision for float64 and
-    complex128 and in single for all others, so every device gets the same values; another build of LAPACK may
-    change their last bits.
+    the first are flattened. The matrix is made on the CPU, in double precision for float64 and complex128 and in
+    single for all others, so every device gets the same values; another library of matrix products may change their
+    last bits.
 
     Args:
         tensor: A weight of two or more dimensions, floating-point or complex.
         gain: Factor on the matrix.
         generator: Where the key of the draws comes from; None is torch's default generator.
+        blocks: Number of equal parts of dimension 0, each of which becomes a matrix of its own: the gates of a
+            recurrent layer's weight (4 of an LSTM, 3 of a GRU), or the groups of a convolution.
         stream: The addressed stream to draw from, in place of a generator.
 
     Returns:
@@ -44,7 +47,8 @@ def orthogonal_(
         TensorDtypeError: The tensor is neither floating-point nor complex.
         SharedMemoryError: Elements of the tensor share memory.
         ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
+        ParameterValueError: `gain` is NaN or infinite, `blocks` does not divide dimension 0, or generator and stream
+            are both given.
 
     Examples:
         >>> weight = orthogonal_(torch.empty(2, 3, dtype=torch.float64))
@@ -58,12 +62,12 @@ def orthogonal_(
     """
     drawable(tensor)
     of_dimensions(tensor, 2, None, "orthogonal_")
-    factor = checks.real("gain", gain)
+    factor, parts = checks.real("gain", gain), _parts(blocks, tensor)
     check_source(generator, stream)
     if tensor.is_meta or tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
-    matrix = haar(rows, tensor.numel() // rows, tensor.dtype, as_stream(generator, stream))
+    matrix = haar(rows, tensor.numel() // rows, tensor.dtype, as_stream(generator, stream), parts)
     return tensor.copy_((matrix * factor).reshape(tensor.shape))
 
 
@@ -72,6 +76,7 @@ def delta_orthogonal_(
     tensor: Inexact[Tensor, "out in *kernel"],
     gain: float = 1.0,
     *,
+    blocks: int = 1,
     generator: torch.Generator | None = None,
     stream: Stream | None = None,
 ) -> Tensor:
@@ -84,8 +89,9 @@ def delta_orthogonal_(
 
     Args:
         tensor: The weight of a convolution over one to three dimensions, with at least as many outputs as
-            inputs.
+            inputs, in each group.
         gain: Factor on the matrix.
+        blocks: Number of equal parts of dimension 0 with a matrix each: the convolution's groups.
         generator: Where the key of the draws comes from; None is torch's default generator.
         stream: The addressed stream to draw from, in place of a generator.
 
@@ -97,7 +103,8 @@ def delta_orthogonal_(
         TensorDtypeError: The tensor is neither floating-point nor complex.
         SharedMemoryError: Elements of the tensor share memory.
         ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `gain` is NaN or infinite, or generator and stream are both given.
+        ParameterValueError: `gain` is NaN or infinite, `blocks` does not divide dimension 0, or generator and stream
+            are both given.
 
     Examples:
         >>> weight = delta_orthogonal_(torch.empty(4, 2, 3, 3))
@@ -109,16 +116,24 @@ def delta_orthogonal_(
     """
     drawable(tensor)
     of_dimensions(tensor, 3, 5, "delta_orthogonal_")
+    parts = _parts(blocks, tensor)
     outputs, inputs = tensor.shape[:2]
-    if outputs < inputs:
+    if outputs // parts < inputs:
         raise TensorShapeError(
             "delta_orthogonal_ needs at least as many output channels as input channels, so that lengths can "
-            f"be kept; got {outputs} outputs and {inputs} inputs: use orthogonal_"
+            f"be kept; got {outputs // parts} outputs and {inputs} inputs: use orthogonal_"
         )
     factor = checks.real("gain", gain)
     check_source(generator, stream)
     if tensor.is_meta or tensor.numel() == 0:
         return tensor
-    matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream))
+    matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream), parts)
     centre(tensor.zero_()).copy_(matrix * factor)
     return tensor
+
+
+def _parts(blocks: int, tensor: Tensor) -> int:
+    parts = checks.integer("blocks", blocks, low=1)
+    if tensor.shape[0] % parts:
+        raise ParameterValueError(f"blocks must divide the {tensor.shape[0]} rows of the weight; got {blocks}")
+    return parts
