@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evenflow import clip, init, norm, random, theory
     from evenflow.diagnose import Diagnosis, Finding, Prescription, TreatmentRecord, check, treat_
     from evenflow.errors import EvenflowError
+    from evenflow.planning import InitPlan, initialize_, plan
     from evenflow.theory import Fans, Gain, fans, gain
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Fans",
     "Finding",
     "Gain",
+    "InitPlan",
     "Prescription",
     "TreatmentRecord",
     "__version__",
@@ -28,7 +30,9 @@ __all__ = [
     "fans",
     "gain",
     "init",
+    "initialize_",
     "norm",
+    "plan",
     "random",
     "theory",
     "treat_",
@@ -40,11 +44,14 @@ _HOME = {
     "Fans": "evenflow.theory",
     "Finding": "evenflow.diagnose",
     "Gain": "evenflow.theory",
+    "InitPlan": "evenflow.planning",
     "Prescription": "evenflow.diagnose",
     "TreatmentRecord": "evenflow.diagnose",
     "check": "evenflow.diagnose",
     "fans": "evenflow.theory",
     "gain": "evenflow.theory",
+    "initialize_": "evenflow.planning",
+    "plan": "evenflow.planning",
     "treat_": "evenflow.diagnose",
 }
 _PARTS = {"clip", "init", "norm", "random", "theory"}

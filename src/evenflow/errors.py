@@ -71,3 +71,7 @@ class DestinationError(EvenflowError, OSError):
 
 class MissingExtraError(EvenflowError, ImportError):
     """An optional dependency is not installed."""
+
+
+class PlanError(EvenflowError, ValueError):
+    """A plan does not fit the model, or is no plan."""

@@ -17,11 +17,12 @@ ALLOWED: dict[str, set[str]] = {
     "norm": BASE,
     "clip": BASE,
     "probe": BASE | {"theory", "kernels"},
+    "planning": BASE | {"init", "probe", "theory", "random"},
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
     "data": BASE,
     "report": BASE | {"diagnose", "probe"},
     "demo": BASE | {"data", "diagnose", "init", "random"},
-    "cli": BASE | {"data", "demo", "diagnose", "probe", "report"},
+    "cli": BASE | {"data", "demo", "diagnose", "planning", "probe", "report"},
 }
 
 # Inside `diagnose`, only the remedies reach for the packages that change a model.

@@ -1,0 +1,123 @@
+"""Rows as a table, in which equal blocks of a network can be one line."""
+
+import io
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from evenflow.planning.row import Row
+
+MOST_ROWS = 40
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+
+
+def as_text(renderable: RenderableType, width: int) -> str:
+    """What Rich would print on a page of this width, without colours."""
+    page = io.StringIO()
+    Console(file=page, width=width, color_system=None, highlight=False).print(renderable)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
+
+
+def new_table(headings: Sequence[str], right: Collection[int]) -> Table:
+    """An empty table whose columns keep their words together."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, heading in enumerate(headings):
+        last = place == len(headings) - 1
+        table.add_column(heading, justify="right" if place in right else "left", no_wrap=not last, overflow="fold")
+    return table
+
+
+def row_table(rows: Sequence[Row], *, fold: bool | None = None) -> Table:
+    """Draw rows, folded where there are many, or as is asked for."""
+    folded = len(rows) > MOST_ROWS if fold is None else fold
+    table = new_table(
+        ("tensor", "shape", "rule", "fan-in", "gain", "std", "rms aimed", "measured", "why"), {3, 4, 5, 6, 7}
+    )
+    for group in _groups(rows) if folded else ([row] for row in rows):
+        table.add_row(*(Text(cell) for cell in _cells(group)))
+    return table
+
+
+def _groups(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that differ in the numbers of their names and rules alone."""
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        key = (_NUMBER.sub("#", row.name), row.shape, row.rule, row.role, _outline(row.reason))
+        groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _outline(reason: str) -> str:
+    return re.sub(r"[-+.\de]*\d", "#", reason)
+
+
+def _cells(group: Sequence[Row]) -> list[str]:
+    first = group[0]
+
+    def over(number: Callable[[Row], float | None]) -> str:
+        return _span([number(row) for row in group])
+
+    return [
+        _joint_name([row.name for row in group]),
+        size(first.shape),
+        first.rule if len(group) > 1 and first.options else described(first),
+        over(lambda row: row.fans.fan_in if row.fans else None),
+        over(lambda row: row.gain),
+        over(lambda row: row.std),
+        over(lambda row: row.aim),
+        over(lambda row: row.measured),
+        first.reason,
+    ]
+
+
+def _joint_name(names: Sequence[str]) -> str:
+    """One name for several that differ in numbers: those become a range in braces."""
+    columns = list(zip(*(_NUMBER.findall(name) for name in names), strict=True))
+    parts = []
+    for numbers in columns:
+        found = sorted({int(number) for number in numbers})
+        parts.append(str(found[0]) if len(found) == 1 else f"{{{found[0]}..{found[-1]}}}")
+    remaining = iter(parts)
+    return _NUMBER.sub(lambda _: next(remaining), names[0])
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = f"{min(known):.3g}", f"{max(known):.3g}"
+    return low if low == high else f"{low}..{high}"
+
+
+def size(shape: Sequence[int]) -> str:
+    """A shape as people write it."""
+    return " x ".join(map(str, shape)) or "scalar"
+
+
+def described(row: Row | None) -> str:
+    """The rule with those of its numbers that the other columns do not show."""
+    if row is None:
+        return "no row"
+    shown = []
+    for key, value in row.options.items():
+        if key in ("mean", "std", "dim", "weight") and (row.rule != "balance" or key != "mean"):
+            continue
+        if (key == "blocks" and value == 1) or (key == "gain" and row.gain is not None):
+            continue
+        shown.append(f"{value:.4g}" if key == "value" else f"{key}={_number(value)}")
+    return f"{row.rule} {' '.join(shown)}".strip()
+
+
+def _number(value: object) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(_number, value)) + ")"
+    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
+
+
+def std_of(row: Row | None) -> str:
+    """The standard deviation, where the rule tells it."""
+    return "" if row is None or row.std is None else f"{row.std:.3g}"

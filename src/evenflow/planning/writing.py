@@ -1,0 +1,62 @@
+"""Carry out one row: the only place where a plan touches a model."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from evenflow import init
+from evenflow.errors import PlanError
+from evenflow.planning.row import Row
+from evenflow.random import Stream
+
+
+@torch.no_grad()
+def write(row: Row, tensor: Tensor, seed: int, tensors: Mapping[str, Tensor]) -> None:
+    """Write a row's values into its tensor.
+
+    Args:
+        row: The row, which has been validated.
+        tensor: Its tensor.
+        seed: With the row's name the address of the draws.
+        tensors: All tensors of the model by name; the weight that a balancing bias belongs to is read.
+    """
+    stream = Stream(seed, row.name)
+    match row.rule:
+        case "keep":
+            return
+        case "constant":
+            tensor.fill_(row.number("value"))
+        case "normal":
+            init.normal_(tensor, row.number("mean"), row.number("std"), stream=stream)
+            if "padding_idx" in row.options:
+                tensor[int(row.number("padding_idx"))].fill_(0.0)
+        case "uniform":
+            init.uniform_(tensor, row.number("low"), row.number("high"), stream=stream)
+        case "truncated_normal":
+            bounds = row.number("low"), row.number("high")
+            init.trunc_normal_(tensor, row.number("mean"), row.number("std"), *bounds, stream=stream)
+        case "orthogonal":
+            init.orthogonal_(tensor, row.number("gain"), blocks=row.blocks, stream=stream)
+        case "delta_orthogonal":
+            init.delta_orthogonal_(tensor, row.number("gain"), blocks=row.blocks, stream=stream)
+        case "segments":
+            values = row.options["values"]
+            assert isinstance(values, tuple)  # `validate` has looked
+            for part, value in zip(tensor.chunk(len(values)), values, strict=True):
+                part.fill_(value)
+        case "balance":
+            _balance(row, tensor, stream, tensors)
+        case _:
+            raise PlanError(f"{row.name}: there is no rule {row.rule!r}")
+
+
+def _balance(row: Row, tensor: Tensor, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
+    weight = tensors[str(row.options["weight"])]
+    dim = int(row.options.get("dim", 0))  # type: ignore[arg-type]  # `validate` has looked
+    others = [place for place in range(weight.dim()) if place != dim]
+    init.normal_(tensor, 0.0, row.number("std"), stream=stream)
+    sums = weight.double().sum(others)
+    if sums.shape != tensor.shape:
+        raise PlanError(f"{row.name}: a bias of shape {tuple(tensor.shape)} cannot balance {tuple(weight.shape)}")
+    tensor.sub_((row.number("mean") * sums).to(tensor.dtype))
