@@ -16,8 +16,13 @@ MINIMAL_SLOPE = 0.25
 # Above this share of the second moment a mean makes all samples alike, and biases take it out.
 LARGE_MEAN = 0.25
 
-# Above this share hardly anything else is left of small pre-activations.
+# Above this share hardly anything else is left of small pre-activations, and unit ones are better where the function
+# brings differing variances together at least so quickly.
 ONLY_MEAN = 0.9
+CONTRACTING = 0.9
+
+# By how much, as an exponent, the whole depth may multiply a difference in variance between two samples.
+GROWTH = 0.5
 
 
 def plain_depth(network: Network) -> int:
@@ -39,19 +44,46 @@ def critical(name: str, param: float | None, depth: int) -> CriticalPoint | None
 
     Its variance is one over the depth. The closer that is to zero, the more linear is every layer: the correlation of
     two samples and the curvature change per layer in proportion to the variance, so that one over the depth bounds what
-    the whole network does. A function that gives little more than its mean there, as the sigmoid, runs at 1.
+    the whole network does. A function that gives little more than its mean there, as the sigmoid, runs at 1. The
+    variance is halved while the depth would multiply a difference in variance between two samples by more than
+    exp(1/2): a function such as GELU lets the larger of them grow.
     """
     if depth < 2 or name in SCALE_FREE:
         return None
+
+    def steep(point: CriticalPoint) -> bool:
+        slopes = [statistics(name, q, param).slope_moment for q in (point.q, 1.0)]
+        return slopes[0] >= MINIMAL_SLOPE * slopes[1] > 0
+
     try:
-        small, unit = (statistics(name, q, param) for q in (1 / depth, 1.0))
-    except ParameterValueError:
+        point = _start(name, param, depth)
+        while steep(point) and depth * (_variance_slope(name, param, point) - 1) > GROWTH:
+            point = _point(name, param, point.q / 2)
+    except ParameterValueError:  # flat almost everywhere, or not to be integrated
         return None
-    if small.slope_moment < MINIMAL_SLOPE * unit.slope_moment or unit.slope_moment == 0:
-        return None
-    chosen = unit if small.mean**2 > ONLY_MEAN * small.second_moment else small
-    centred = chosen.mean**2 > LARGE_MEAN * chosen.second_moment
+    return point if steep(point) else None
+
+
+def _start(name: str, param: float | None, depth: int) -> CriticalPoint:
+    moments = statistics(name, 1 / depth, param)
+    if moments.mean**2 > ONLY_MEAN * moments.second_moment:
+        unit = _point(name, param, 1.0)
+        if _variance_slope(name, param, unit) < CONTRACTING:
+            return unit
+    return _point(name, param, 1 / depth)
+
+
+def _point(name: str, param: float | None, variance: float) -> CriticalPoint:
+    moments = statistics(name, variance, param)
+    centred = moments.mean**2 > LARGE_MEAN * moments.second_moment
     try:
-        return critical_point(name, chosen.q, param, centred=centred)
+        return critical_point(name, variance, param, centred=centred)
     except ParameterValueError:
-        return critical_point(name, chosen.q, param, centred=True)
+        return critical_point(name, variance, param, centred=True)
+
+
+def _variance_slope(name: str, param: float | None, point: CriticalPoint, step: float = 0.01) -> float:
+    """Derivative of the variance map at a critical point: what a layer multiplies a small excess of variance by."""
+    low, high = (statistics(name, point.q * factor, param) for factor in (1 - step, 1 + step))
+    spread = [m.second_moment - 2 * point.mean * m.mean + point.mean**2 for m in (low, high)]
+    return point.weight_variance * (spread[1] - spread[0]) / (high.q - low.q)
