@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from evenflow import kernels
 from evenflow.kernels import draws, pool, registry
-from evenflow.random import Stream, normal, philox, uniform
+from evenflow.random import Stream, central, normal, philox, uniform
 
-TRANSFORMS = {"uniform": uniform.uniform, "normal": normal.normal}
+TRANSFORMS = {"uniform": uniform.uniform, "normal": normal.normal, "central": central.central}
 LARGEST = float(np.finfo(np.float32).max)
 
 names = st.sampled_from(sorted(TRANSFORMS))
@@ -22,7 +22,11 @@ scales = st.one_of(st.floats(0, 2), st.floats(0, LARGEST / 16), st.sampled_from(
 parameters = {
     "uniform": st.tuples(bounds, bounds).map(lambda ends: tuple(sorted(ends))),
     "normal": st.tuples(bounds, scales),
+    "central": st.tuples(st.floats(-1, 1), st.floats(0.01, 2), st.floats(-3, 1), st.floats(0.5, 9) | st.just(np.inf))
+    .map(lambda p: central.parameters(p[0], p[1], p[0] + p[1] * p[2], p[0] + p[1] * (p[2] + p[3])))
+    .filter(bool),
 }
+PLAIN = {name: central.parameters(0.1, 0.7, -1.0, 1.5) if name == "central" else (-0.3, 0.7) for name in TRANSFORMS}
 
 
 def kernel(name):
@@ -31,10 +35,10 @@ def kernel(name):
     return found
 
 
-def by_reference(name, key, start, count, a, b):
+def by_reference(name, key, start, count, *numbers):
     head = start % 4
     words = philox.words((key & 0xFFFFFFFF, key >> 32), start - head, -(-(head + count) // 4) * 4)
-    return TRANSFORMS[name](words, a, b)[head:][:count]
+    return TRANSFORMS[name](words, *numbers)[head:][:count]
 
 
 def assert_same_bits(found, expected):
@@ -44,31 +48,31 @@ def assert_same_bits(found, expected):
 @settings(max_examples=300)
 @given(name=names, key=keys, start=starts, count=st.integers(0, 300), data=st.data())
 def test_any_part_of_any_stream_is_the_references(name, key, start, count, data):
-    a, b = data.draw(parameters[name])
+    numbers = data.draw(parameters[name])
     out = np.full(count, np.nan, dtype=np.float32)
-    kernel(name)(out, key, start, a, b)
-    assert_same_bits(out, by_reference(name, key, start, count, a, b))
+    kernel(name)(out, key, start, *numbers)
+    assert_same_bits(out, by_reference(name, key, start, count, *numbers))
 
 
 @settings(max_examples=40)
 @given(name=names, key=keys, block=st.integers(0, 2**62 - 5), blocks=st.integers(0, 4), data=st.data())
 def test_the_loops_are_plain_python_too(plain_draws, name, key, block, blocks, data):
-    a, b = data.draw(parameters[name])
+    numbers = data.draw(parameters[name])
     out = np.full(4 * blocks, np.nan, dtype=np.float32)
-    getattr(plain_draws, name)(out, np.uint64(key), np.uint64(block), a, b)
-    assert_same_bits(out, by_reference(name, key, 4 * block, 4 * blocks, a, b))
+    getattr(plain_draws, name)(out, np.uint64(key), np.uint64(block), *numbers)
+    assert_same_bits(out, by_reference(name, key, 4 * block, 4 * blocks, *numbers))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_millions_of_draws_are_the_references(name):
     out = np.empty(2**22, dtype=np.float32)
-    kernel(name)(out, 12345, 2**33 + 1, -0.3, 0.7)
-    assert_same_bits(out, by_reference(name, 12345, 2**33 + 1, out.size, -0.3, 0.7))
+    kernel(name)(out, 12345, 2**33 + 1, *PLAIN[name])
+    assert_same_bits(out, by_reference(name, 12345, 2**33 + 1, out.size, *PLAIN[name]))
 
 
 @settings(max_examples=12)
 @given(
-    name=names,
+    name=st.sampled_from(["uniform", "normal"]),
     seed=st.integers(-(2**63), 2**63 - 1),
     text=st.text(max_size=20),
     start=starts,
@@ -80,6 +84,13 @@ def test_a_stream_gives_the_references_bits_around_every_limit(name, seed, text,
     stream, count = Stream(seed, text), size + beside
     drawn = getattr(stream, name)(count, -0.5, 2.0, start=start, threads=threads)
     assert_same_bits(drawn, by_reference(name, stream.key, start, count, -0.5, 2.0))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_truncated_stream_gives_the_references_bits(threads):
+    numbers = central.parameters(0.0, 0.02, -0.04, 0.04)
+    drawn = Stream(3, "t").truncated_normal(registry.WORTH_LOADING, 0.0, 0.02, -0.04, 0.04, start=7, threads=threads)
+    assert_same_bits(drawn, by_reference("central", Stream(3, "t").key, 7, drawn.size, *numbers))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_the_promised_bits_come_from_the_kernel_too(name, digest):
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_neither_neighbour_of_the_array_is_written(name):
     whole = np.zeros(40, dtype=np.float32)
-    kernel(name)(whole[3:30], 7, 5, 1.0, 2.0)
+    kernel(name)(whole[3:30], 7, 5, *PLAIN[name])
     assert not whole[:3].any()
     assert whole[3:30].all()
     assert not whole[30:].any()
@@ -104,7 +115,7 @@ def test_neither_neighbour_of_the_array_is_written(name):
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_an_array_of_another_type_is_no_reason_to_compile_again(name):
     with pytest.raises(TypeError, match="No matching definition"):
-        kernel(name)(np.zeros(8), 0, 0, 0.0, 1.0)
+        kernel(name)(np.zeros(8), 0, 0, *PLAIN[name])
 
 
 def test_the_loops_have_the_names_that_the_registry_looks_for():

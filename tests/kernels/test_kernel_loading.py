@@ -23,8 +23,8 @@ from evenflow.random import Stream
 print(sha256(Stream(0, "a").uniform(2**20)).hexdigest(), "numba" in sys.modules)
 """
 COMPILE = """
-from evenflow.kernels import draws, jit, registry
-loop = jit.compiled(draws.uniform, registry.SIGNATURE)
+from evenflow.kernels import draws, jit
+loop = jit.compiled(draws.uniform, "void(float32[::1], uint64, uint64, float64, float64)")
 print("cached" if sum(loop.stats.cache_hits.values()) else "compiled")
 """
 

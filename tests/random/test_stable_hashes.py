@@ -15,10 +15,10 @@ HASHES = {
     ("normal", 1, "layer.weight"): "bb13a9eadc1a8700f2028b1507c2cb8b",
     ("normal", -9223372036854775808, ""): "ce4c5ff46a9e42ca279afc1e1a85bf1a",
     ("normal", 42, "transformer.h.0.attn.c_attn.weight"): "6fb61be089c6b6a61d474df0f61f9820",
-    ("truncated_normal", 0, "layer.weight"): "53d55a9c247e1ec5c6cdeb45299355f4",
-    ("truncated_normal", 1, "layer.weight"): "c93277b9d7e4ef33791332a11c994d6e",
-    ("truncated_normal", -9223372036854775808, ""): "8f9a1c10bdff37d16570ec8bf3dd1f4d",
-    ("truncated_normal", 42, "transformer.h.0.attn.c_attn.weight"): "d5b6c73c91d163c0c01c0bc87503323a",
+    ("truncated_normal", 0, "layer.weight"): "1e97fce6c455210a8801b33b2031a79f",
+    ("truncated_normal", 1, "layer.weight"): "bfc9b1dd307615ca7794dd6d0a2d01fc",
+    ("truncated_normal", -9223372036854775808, ""): "a8fef5191a451d2dce20e48e39b25101",
+    ("truncated_normal", 42, "transformer.h.0.attn.c_attn.weight"): "04cba8cccacd517d1ee732cb239534b9",
 }
 
 

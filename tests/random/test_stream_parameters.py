@@ -76,11 +76,12 @@ def test_the_widest_normal_distribution_does_not_overflow():
     assert abs(STREAM.normal(100_000, mean=1.7e38, std=2.1e37)).max() < INF
 
 
-def test_only_the_truncated_normal_distribution_loads_scipy():
+def test_only_far_truncated_normal_draws_load_scipy():
     script = (
         "import sys; from evenflow.random import Stream; s = Stream(0, 'a'); s.normal(3); s.uniform(3)\n"
         "print('scipy' in sys.modules, 'torch' in sys.modules)\n"
-        "s.truncated_normal(3); print('scipy' in sys.modules)"
+        "s.truncated_normal(3); print('scipy' in sys.modules)\n"
+        "s.truncated_normal(3, low=9.0, high=10.0); print('scipy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False", "True"]
+    assert done.stdout.split() == ["False", "False", "False", "True"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evenflow.init.interval import inside
-from evenflow.init.source import as_stream
+from evenflow.init.source import as_stream, uncompiled
 from evenflow.random import Stream
 
 # From a stream, a shape, and the keywords `start`, `out` and `threads` of the stream's methods.
@@ -30,10 +30,13 @@ _COPIED = 2**15
 def fill_uniform(
     tensor: Tensor, low: float, high: float, *, generator: torch.Generator | None, stream: Stream | None
 ) -> Tensor:
-    """Fill with draws from U[low, high); of a complex tensor, the real and the imaginary parts each."""
+    """Fill with draws from U[low, high), also after rounding; of a complex tensor, the two parts each."""
+    short = tensor.is_floating_point() and torch.finfo(tensor.dtype).bits < 32
+    bounds = inside(low, high, tensor.dtype, below_high=True) if short else None
 
-    def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.float32]:
-        return source.uniform(shape, low, high, **place)
+    def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.floating]:
+        draws = source.uniform(shape, low, high, **place)
+        return draws if bounds is None else np.clip(draws, *bounds)
 
     return _fill(tensor, draw, generator, stream)
 
@@ -75,6 +78,7 @@ def fill_truncated_normal(
     return _fill(tensor, draw, generator, stream)
 
 
+@uncompiled
 @torch.no_grad()
 def _fill(tensor: Tensor, draw: Draw, generator: torch.Generator | None, stream: Stream | None) -> Tensor:
     if tensor.is_meta or tensor.numel() == 0:

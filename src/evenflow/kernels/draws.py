@@ -1,4 +1,4 @@
-"""Uniform and normal draws as loops over blocks, with the bits of `evenflow.random`, which explains the mathematics.
+"""The draws of `evenflow.random`, which explains their mathematics, as loops over blocks that give the same bits.
 
 Everything that the loops inline is in this file, since Numba's cache looks only at the file of the loop to tell
 whether it is stale. Words are held in 64 bits, where a product of two has room; `cos_sin` and `log` work on signed
@@ -17,6 +17,7 @@ from evenflow.kernels.jit import primitive
 F32 = np.float32
 I32 = np.int32
 U64 = np.uint64
+F64 = np.float64
 Floats = NDArray[np.float32]
 Block = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
@@ -34,6 +35,19 @@ _SIN_HIGH = F32(_QUARTER)
 _SIN_LOW = F32(_QUARTER - float(_SIN_HIGH))
 _S3, _S5, _S7, _S9 = (F32((-1) ** (n // 2) * _QUARTER**n / factorial(n)) for n in (3, 5, 7, 9))
 _C2, _C4, _C6, _C8, _C10 = (F32((-1) ** (n // 2) * _QUARTER**n / factorial(n)) for n in (2, 4, 6, 8, 10))
+
+
+_N0, _N1, _N2, _N3, _N4, _N5, _N6, _N7, _N8, _N9, _N10 = map(F32, (
+    2.3809397220611572, 0.3374546468257904, -0.008901417255401611, -0.0009185464004985988, 0.0002514761290512979,
+    -2.0926943761878647e-05, -1.457024836781784e-06, 5.649607714985905e-07, -4.100833805864568e-08,
+    -5.418529624989787e-09, 9.046348670160853e-10,
+))  # fmt: skip
+_F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9 = map(F32, (
+    4.7170891761779785, 1.4246342182159424, 0.004636980127543211, -0.0029116307850927114, 0.001526957261376083,
+    -0.00098073435947299, 0.0006598782492801547, -0.0003038946015294641, 5.522847641259432e-05,
+    3.823640781774884e-06,
+))  # fmt: skip
+_MIDDLE, _MIDDLE_ROOT, _LIMIT = F32(3.25), F32(3.5), F32(6.5)
 
 
 @primitive
@@ -98,6 +112,30 @@ def normal_pair(word: np.uint64, other: np.uint64, mean: np.float32, std: np.flo
     return radius * cosine * std + mean, radius * sine * std + mean
 
 
+@primitive
+def quantile(word: np.uint64, left: float, right: float, share: float) -> np.float32:
+    """Return the truncated standard normal draw of a word; both polynomials are computed, so that loops vectorise."""
+    u = (F64(I32(word >> U64(1))) + 0.5) * 2.0**-31
+    below, above = left + u * share, right + (1.0 - u) * share
+    q = below if below < above else above
+    y, tail = F32(1.0 - 2.0 * q), F32(q)
+    v = -log(F32(4) * tail * (F32(1) - tail))
+    a, b = v - _MIDDLE, np.sqrt(v) - _MIDDLE_ROOT
+    near = _N0 + a * (
+        _N1 + a * (_N2 + a * (_N3 + a * (_N4 + a * (_N5 + a * (_N6 + a * (_N7 + a * (_N8 + a * (_N9 + a * _N10))))))))
+    )
+    far = _F0 + b * (_F1 + b * (_F2 + b * (_F3 + b * (_F4 + b * (_F5 + b * (_F6 + b * (_F7 + b * (_F8 + b * _F9))))))))
+    size = y * (near if v < _LIMIT else far)
+    return -size if below < above else size
+
+
+@primitive
+def confined(draw: np.float32, bottom: np.float32, top: np.float32) -> np.float32:
+    """Return the draw moved into [bottom, top]."""
+    raised = bottom if draw < bottom else draw
+    return top if raised > top else raised
+
+
 def uniform(out: Floats, key: np.uint64, block: np.uint64, low: float, high: float) -> None:
     """Fill whole blocks, from `block` on, with draws from U[low, high)."""
     bottom, top = F32(low), F32(high)
@@ -117,3 +155,25 @@ def normal(out: Floats, key: np.uint64, block: np.uint64, mean: float, std: floa
         w0, w1, w2, w3 = words(block + U64(i), key)
         out[4 * i], out[4 * i + 1] = normal_pair(w0, w1, centre, scale)
         out[4 * i + 2], out[4 * i + 3] = normal_pair(w2, w3, centre, scale)
+
+
+def central(
+    out: Floats,
+    key: np.uint64,
+    block: np.uint64,
+    left: float,
+    right: float,
+    share: float,
+    mean: float,
+    std: float,
+    bottom: float,
+    top: float,
+) -> None:
+    """Fill whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
+    centre, scale, low, high = F32(mean), F32(std), F32(bottom), F32(top)
+    for i in range(out.size // 4):
+        w0, w1, w2, w3 = words(block + U64(i), key)
+        out[4 * i] = confined(quantile(w0, left, right, share) * scale + centre, low, high)
+        out[4 * i + 1] = confined(quantile(w1, left, right, share) * scale + centre, low, high)
+        out[4 * i + 2] = confined(quantile(w2, left, right, share) * scale + centre, low, high)
+        out[4 * i + 3] = confined(quantile(w3, left, right, share) * scale + centre, low, high)

@@ -7,8 +7,8 @@ from evenflow.kernels.blocks import Draw, anywhere
 # Measured: to load Numba takes 0.4 s, and to compile a kernel 0.4 to 1 s more where no cache has it. NumPy makes
 # this many draws in 4 to 8 ms, so ten layers of this size are not worth the wait.
 WORTH_LOADING = 2**19
-SIGNATURE = "void(float32[::1], uint64, uint64, float64, float64)"
-_NAMES = {"uniform", "normal"}
+# How many numbers each kernel takes beside the address.
+_PARAMETERS = {"uniform": 2, "normal": 2, "central": 7}
 _loaded: dict[str, Draw | None] = {}
 
 
@@ -19,12 +19,13 @@ def find(name: str, count: int) -> Draw | None:
     count. Without Numba, or with its compiler switched off, there are no kernels.
 
     Args:
-        name: "uniform" or "normal"; there is no kernel for any other.
+        name: "uniform", "normal", or "central" for the truncated normal; there is no kernel for any other.
         count: How many draws.
 
     Returns:
-        A function `draw(out, key, start, a, b)` that writes the draws `start` to `start + out.size` of the stream
-        `key` to a contiguous float32 array. `a` and `b` are the bounds, or the mean and the standard deviation.
+        A function `draw(out, key, start, *parameters)` that writes the draws `start` to `start + out.size` of the
+        stream `key` to a contiguous float32 array. The parameters are those of the function of that name in
+        `evenflow.random`.
         It may be called from several threads at once.
 
     Examples:
@@ -32,7 +33,7 @@ def find(name: str, count: int) -> Draw | None:
         True
     """
     if name not in _loaded:
-        if name not in _NAMES or count < WORTH_LOADING:
+        if name not in _PARAMETERS or count < WORTH_LOADING:
             return None
         _loaded[name] = _load(name)
     return _loaded[name]
@@ -49,4 +50,5 @@ def _load(name: str) -> Draw | None:
         return None
     from evenflow.kernels import draws, jit
 
-    return anywhere(jit.compiled(getattr(draws, name), SIGNATURE))
+    numbers = ", float64" * _PARAMETERS[name]
+    return anywhere(jit.compiled(getattr(draws, name), f"void(float32[::1], uint64, uint64{numbers})"))

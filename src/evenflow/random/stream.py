@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evenflow import checks
 from evenflow.errors import ParameterValueError
-from evenflow.random import philox
+from evenflow.random import central, philox
 from evenflow.random.draw import LAST, Shape, draw
 from evenflow.random.key import stream_key
 from evenflow.random.normal import normal
@@ -32,9 +32,9 @@ class Stream:
 
     with the key $K$ of `evenflow.random.key`. Nothing is consumed: two calls with the same arguments return
     the same numbers, element `i` does not depend on how many others are drawn, and `start` draws a part of a
-    whole. The bits are a promise for `words`, `uniform` and `normal`. `truncated_normal` rounds a float64
-    number with an error near 1e-15 once, so another build of SciPy may change the last bit of about one draw
-    in a million.
+    whole. The bits are a promise for `words`, `uniform` and `normal`. `truncated_normal` begins with the
+    probabilities of the interval in float64, so another mathematical library may change the last bit of about
+    one draw in a million.
 
     Large draws are made by compiled kernels with the same bits, if Numba is installed. Every method that draws
     takes `out`, an array to draw into, and `threads`, how many threads may share a large draw; neither changes a
@@ -207,6 +207,9 @@ class Stream:
     ) -> Floats:
         r"""Draw from $N(mean, std^2)$ confined to $[low, high]$.
 
+        `evenflow.random.central` specifies the bits where the interval reaches near the mean, and
+        `evenflow.random.truncated` those of all others, which are slower and exact to float32's rounding.
+
         Args:
             shape: Shape of the result.
             mean: Mean before truncation.
@@ -235,6 +238,9 @@ class Stream:
         bottom = checks.real("low", low, high=_LARGEST, infinite=True)
         top = checks.real("high", high, low=-_LARGEST, infinite=True)
         _ordered(low, high)
+        near = central.parameters(centre, scale, bottom, top)
+        if near is not None:
+            return draw(self._key, central.central, near, shape, start, out, threads)
         return draw(self._key, truncated_normal, (centre, scale, bottom, top), shape, start, out, threads)
 
 

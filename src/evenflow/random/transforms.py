@@ -33,7 +33,7 @@ _SIN = tuple(F32((-1) ** (n // 2) * _QUARTER**n / factorial(n)) for n in (3, 5, 
 _COS = tuple(F32((-1) ** (n // 2) * _QUARTER**n / factorial(n)) for n in (2, 4, 6, 8, 10))
 
 
-def _horner(coefficients: tuple[np.float32, ...], x: Floats) -> Floats:
+def horner(coefficients: tuple[np.float32, ...], x: Floats) -> Floats:
     """Evaluate c0 + x (c1 + x (c2 + ...)), from the inside out."""
     value = coefficients[-1] * x + coefficients[-2]
     for coefficient in coefficients[-3::-1]:
@@ -69,7 +69,7 @@ def log(x: Floats) -> Floats:
     f = ((bits & _MANTISSA) + _SQRT_HALF_BITS).view(F32) - F32(1)
     s = f / (F32(2) + f)
     z = s * s
-    remainder = z * _horner(_ATANH, z)
+    remainder = z * horner(_ATANH, z)
     half_square = F32(0.5) * f * f
     small = s * (half_square + remainder) + exponent * _LN2_LOW
     result: Floats = ((small - half_square) + f) + exponent * _LN2_HIGH
@@ -94,8 +94,8 @@ def cos_sin(turns: NDArray[np.uint32]) -> tuple[Floats, Floats]:
     offset = turns.astype(np.int32) - (quadrant << np.uint32(22)).astype(np.int32)
     x = offset.astype(F32) * F32(2.0**-21)
     square = x * x
-    sine = x * _SIN_HIGH + x * (square * _horner(_SIN, square) + _SIN_LOW)
-    cosine = square * _horner(_COS, square) + F32(1)
+    sine = x * _SIN_HIGH + x * (square * horner(_SIN, square) + _SIN_LOW)
+    cosine = square * horner(_COS, square) + F32(1)
     return _rotate(cosine, sine, quadrant)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from evenflow.random.central import ends
 from evenflow.random.inverse import inverse
 from evenflow.random.transforms import F32, Floats
 
@@ -44,14 +45,5 @@ def truncated_normal(words: NDArray[np.uint32], mean: float, std: float, low: fl
         draws = np.full(words.shape, min(max(mean, bottom), top), dtype=np.float64)
     else:
         draws = inverse((words.astype(np.float64) + 0.5) * 2.0**-32, mean, std, bottom, top)
-    return np.clip(draws, *_inside(bottom, top)).astype(F32)
-
-
-def _inside(low: float, high: float) -> tuple[float, float]:
-    """Return the smallest and the largest float32 in [low, high]; without one, the nearest to `low` twice."""
-    bottom, top = F32(low), F32(high)
-    if bottom < low:
-        bottom = np.nextafter(bottom, F32(np.inf))
-    if top > high:
-        top = np.nextafter(top, F32(-np.inf))
-    return (float(bottom), float(top)) if bottom <= top else (float(F32(low)), float(F32(low)))
+    least, most = ends(bottom, top)
+    return np.clip(draws, float(least), float(most)).astype(F32)

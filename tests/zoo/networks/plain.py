@@ -1,6 +1,7 @@
 """Deep multilayer perceptrons, and other networks of dense layers."""
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ ACTIVATIONS = {
 
 def mlp(activation, depth=50, width=128):
     sizes = [64, *[width] * (depth - 1)]
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = pairwise(sizes)
     layers = [layer for pair in pairs for layer in (nn.Linear(*pair), activation())]
     return nn.Sequential(*layers, nn.Linear(width, 10))
 
@@ -103,6 +104,13 @@ def weight_normed():
     return nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())], nn.Linear(64, 10))
 
 
+def mlp_autoencoder():
+    sizes = (64, 48, 32, 8, 32, 48)
+    pairs = pairwise(sizes)
+    layers = [layer for pair in pairs for layer in (nn.Linear(*pair), nn.Tanh())]
+    return nn.Sequential(*layers, nn.Linear(48, 64))
+
+
 NETWORKS = [
     *(
         Network(f"mlp-50-{name}", partial(mlp, activation), partial(classified, 128, 64), 10)
@@ -114,12 +122,5 @@ NETWORKS = [
     Network("mlp-mixer", Mixer, partial(classified, 16, 3, 16, 16), 10),
     Network("residual-mlp-without-norm", ResidualMlp, partial(classified, 64, 64), 10),
     Network("weight-normed-mlp", weight_normed, partial(classified, 64, 64), 10),
-    Network("autoencoder", lambda: mlp_autoencoder(), lambda: (normal(64, 64), normal(64, 64))),
+    Network("autoencoder", mlp_autoencoder, lambda: (normal(64, 64), normal(64, 64))),
 ]
-
-
-def mlp_autoencoder():
-    sizes = (64, 48, 32, 8, 32, 48)
-    pairs = zip(sizes, sizes[1:], strict=False)
-    layers = [layer for pair in pairs for layer in (nn.Linear(*pair), nn.Tanh())]
-    return nn.Sequential(*layers, nn.Linear(48, 64))
