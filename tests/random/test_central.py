@@ -66,5 +66,5 @@ def test_the_ends_are_float32_inside_the_interval():
     for low, high in ((0.1, 0.2), (-0.2, -0.1), (0.3, 0.7), (-INF, INF)):
         bottom, top = map(float, ends(low, high))
         assert low <= bottom <= top <= high
-        assert np.nextafter(np.float32(bottom), np.float32(-INF)) < low or low == -INF
-        assert np.nextafter(np.float32(top), np.float32(INF)) > high or high == INF
+        assert float(np.nextafter(np.float32(bottom), np.float32(-INF))) < low or low == -INF
+        assert float(np.nextafter(np.float32(top), np.float32(INF))) > high or high == INF
