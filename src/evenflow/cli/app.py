@@ -8,6 +8,8 @@ import typer
 from evenflow.cli.check import check_command
 from evenflow.cli.demo import demo_command
 from evenflow.cli.failure import Commands
+from evenflow.cli.init import init_command
+from evenflow.cli.plan import plan_command
 from evenflow.version import __version__
 
 app = typer.Typer(
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("check")(check_command)
+app.command("plan")(plan_command)
+app.command("init")(init_command)
 app.command("demo")(demo_command)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from evenflow.planning.row import Row
-from evenflow.planning.table import as_text, described, new_table, size, std_of
+from evenflow.planning.table import WIDE, as_text, described, new_table, size, std_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class PlanDifference:
         """The differences, for a terminal."""
         yield f"{len(self.changes)} tensors differ between {self.ours} and {self.theirs}, {self.same} do not"
         if self.changes:
-            yield _table(self)
+            yield _table(self, narrow=options.max_width < WIDE)
 
 
 def compare(ours: str, rows: Sequence[Row], theirs: str, others: Sequence[Row]) -> PlanDifference:
@@ -100,8 +100,9 @@ def _brief(row: Row | None) -> dict[str, Any] | None:
     return {"rule": row.rule, "options": options, "std": row.std}
 
 
-def _table(difference: PlanDifference) -> Table:
-    table = new_table(("tensor", "shape", difference.ours, "std", difference.theirs, "std", "ratio"), right={3, 5, 6})
+def _table(difference: PlanDifference, *, narrow: bool) -> Table:
+    headings = ("tensor", "shape", difference.ours, "std", difference.theirs, "std", "ratio")
+    table = new_table(headings, right={3, 5, 6}, wrapped={0, 1, 2, 4} if narrow else ())
     for change in difference.changes:
         either = change.ours or change.theirs
         shape = size(either.shape) if either else ""

@@ -150,7 +150,7 @@ class InitPlan:
                 default where there are more than 40.
             width: Columns of the page.
         """
-        return as_text(row_table(self.rows, fold=fold), width)
+        return as_text(row_table(self.rows, width, fold=fold), width)
 
     def __str__(self) -> str:
         """The head, the table, and what the reader should know."""
@@ -159,7 +159,7 @@ class InitPlan:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The same, for a terminal."""
         yield f"[bold]{self.model}[/], scheme {self.scheme}, seed {self.seed}"
-        yield row_table(self.rows)
+        yield row_table(self.rows, options.max_width)
         for label, lines in (("unknown", self.unknown), ("note", self.notes)):
             for line in lines:
                 yield f"[bold]{label}:[/] {line}".replace("[[", "\\[")

@@ -12,6 +12,14 @@ from rich.text import Text
 from evenflow.planning.row import Row
 
 MOST_ROWS = 40
+WIDE = 110
+
+# Heading, and whether a narrow page shows the column too.
+COLUMNS = (
+    ("tensor", True), ("shape", False), ("rule", True), ("fan-in", False), ("gain", False), ("std", True),
+    ("aim", False), ("rms", True), ("why", True),
+)  # fmt: skip
+NUMBERS = {"fan-in", "gain", "std", "aim", "rms"}
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
@@ -22,23 +30,25 @@ def as_text(renderable: RenderableType, width: int) -> str:
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-def new_table(headings: Sequence[str], right: Collection[int]) -> Table:
-    """An empty table whose columns keep their words together."""
+def new_table(headings: Sequence[str], right: Collection[int], wrapped: Collection[int] = ()) -> Table:
+    """An empty table; the columns of numbers are aligned to the right, the last one and those named may wrap."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for place, heading in enumerate(headings):
-        last = place == len(headings) - 1
-        table.add_column(heading, justify="right" if place in right else "left", no_wrap=not last, overflow="fold")
+        wraps = place in wrapped or place == len(headings) - 1
+        table.add_column(heading, justify="right" if place in right else "left", no_wrap=not wraps, overflow="fold")
     return table
 
 
-def row_table(rows: Sequence[Row], *, fold: bool | None = None) -> Table:
-    """Draw rows, folded where there are many, or as is asked for."""
-    folded = len(rows) > MOST_ROWS if fold is None else fold
-    table = new_table(
-        ("tensor", "shape", "rule", "fan-in", "gain", "std", "rms aimed", "measured", "why"), {3, 4, 5, 6, 7}
-    )
+def row_table(rows: Sequence[Row], width: int, *, fold: bool | None = None) -> Table:
+    """Draw rows, folded where there are many or the page is narrow, or as is asked for."""
+    narrow = width < WIDE
+    folded = (narrow or len(rows) > MOST_ROWS) if fold is None else fold
+    shown = [place for place, (_, everywhere) in enumerate(COLUMNS) if everywhere or not narrow]
+    right = {number for number, place in enumerate(shown) if COLUMNS[place][0] in NUMBERS}
+    table = new_table([COLUMNS[place][0] for place in shown], right, wrapped={0} if narrow else ())
     for group in _groups(rows) if folded else ([row] for row in rows):
-        table.add_row(*(Text(cell) for cell in _cells(group)))
+        cells = _cells(group)
+        table.add_row(*(Text(cells[place]) for place in shown))
     return table
 
 
