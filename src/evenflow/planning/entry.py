@@ -77,8 +77,8 @@ def plan(
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
         >>> row = plan(model, torch.randn(128, 64)).row("2.weight")
-        >>> row.rule, row.fans, row.aim
-        ('orthogonal', Fans(fan_in=64.0, fan_out=10.0), 0.3)
+        >>> row.rule, row.fans, round(row.aim, 2)
+        ('orthogonal', Fans(fan_in=64.0, fan_out=10.0), 0.48)
 
     References:
         He et al. 2015, equation 10, for rectifiers. Schoenholz et al. 2017, "Deep information propagation", for the

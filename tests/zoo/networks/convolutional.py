@@ -172,7 +172,7 @@ def instance_normed():
     )  # fmt: skip
 
 
-IMAGES = partial(classified, 16, 3, 16, 16)
+IMAGES = partial(classified, 64, 3, 16, 16)
 
 NETWORKS = [
     Network("cnn-20-relu", plain, IMAGES, 10),

@@ -119,7 +119,7 @@ NETWORKS = [
     Network("mlp-3-relu", partial(mlp, nn.ReLU, 3), partial(classified, 64, 64), 10),
     Network("functional-and-shared", Functional, partial(classified, 64, 64), 10),
     Network("gated-and-highway", Gated, partial(classified, 64, 64), 10),
-    Network("mlp-mixer", Mixer, partial(classified, 16, 3, 16, 16), 10),
+    Network("mlp-mixer", Mixer, partial(classified, 64, 3, 16, 16), 10),
     Network("residual-mlp-without-norm", ResidualMlp, partial(classified, 64, 64), 10),
     Network("weight-normed-mlp", weight_normed, partial(classified, 64, 64), 10),
     Network("autoencoder", mlp_autoencoder, lambda: (normal(64, 64), normal(64, 64))),

@@ -146,7 +146,7 @@ SCALED = "ConvNeXt multiplies each branch by a millionth at first, on purpose (T
 
 
 def pictures():
-    images, classes = classified(16, 3, 16, 16)
+    images, classes = classified(64, 3, 16, 16)
     return {"pixel_values": images, "labels": classes}
 
 
@@ -160,10 +160,10 @@ NETWORKS = [
     Network("gpt-by-hand", Gpt, next_token, 50),
     Network("rms-norm-and-gates", RootMeanSquare, next_token, 50),
     Network(
-        "transformer-pre-norm", partial(Encoder, norm_first=True), lambda: (tokens(16, 12), tokens(16, high=10)), 10
+        "transformer-pre-norm", partial(Encoder, norm_first=True), lambda: (tokens(64, 12), tokens(64, high=10)), 10
     ),
     Network(
-        "transformer-post-norm", partial(Encoder, norm_first=False), lambda: (tokens(16, 12), tokens(16, high=10)), 10
+        "transformer-post-norm", partial(Encoder, norm_first=False), lambda: (tokens(64, 12), tokens(64, high=10)), 10
     ),
     Network("encoder-decoder", Translator, lambda: ((tokens(8, 12), tokens(8, 10, seed=2)), tokens(80, seed=1)), 50),
     Network(

@@ -9,8 +9,9 @@ from evenflow.planning.layer import Layer, ends_branch
 from evenflow.planning.row import Option
 from evenflow.theory.mean_field import CriticalPoint
 
-# Outputs of this size: a cross-entropy starts 0.045 above that of a guess, and its gradient still reaches every layer.
-OUTPUT = 0.3
+# A cross-entropy over outputs of size s starts s^2 / 2 above that of a guess: by this share of it. The larger they are,
+# the larger are the gradients that reach the layers below.
+ABOVE_CHANCE = 0.05
 
 # Factorising larger matrices takes longer than what it saves.
 LARGEST_ORTHOGONAL = 2**24
@@ -61,10 +62,16 @@ def aim_of(draft: Draft, layer: Layer) -> float:
     if layer.sums:
         return layer.share
     if layer.last:
-        return OUTPUT
+        return output_size(layer)
     if layer.activation is not None and not layer.normalised:
         return math.sqrt(variance_in_depth(*layer.activation, draft.depth)) * layer.share
     return layer.share
+
+
+def output_size(layer: Layer) -> float:
+    """The size of outputs with which a cross-entropy over all of them starts at most 5 % above that of a guess."""
+    classes = max(2.0, layer.fans.fan_out if layer.fans else 2.0)
+    return math.sqrt(2 * ABOVE_CHANCE * math.log(classes))
 
 
 def target_of(draft: Draft, layer: Layer) -> Target:
@@ -107,7 +114,7 @@ def _ending(layer: Layer) -> str:
     if layer.sums:
         return f"; {ends_branch(layer)}"
     if layer.last:
-        return f"; outputs of size {OUTPUT:g} start the loss near chance"
+        return f"; outputs of size {output_size(layer):.2g} start the loss near chance"
     if layer.share < 1:
         return f"; one of {round(1 / layer.share**2)} equal parts of a sum"
     return "; a normalisation follows" if layer.normalised else ""

@@ -16,7 +16,8 @@ def embedding_rows(draft: Draft, index: int, layer: Layer) -> None:
         shape = draft.tensors[name].shape
         fan_in = shape[-1]
         tied = "weight" in draft.uses[name]
-        std = TIED_OUTPUT / math.sqrt(fan_in) if tied else layer.share
+        small = tied or _joins_tied(draft, index)
+        std = TIED_OUTPUT / math.sqrt(fan_in) if small else layer.share
         options: dict[str, float | int] = {"mean": 0.0, "std": std}
         padding = getattr(layer.module, "padding_idx", None)
         if padding is not None:
@@ -24,8 +25,19 @@ def embedding_rows(draft: Draft, index: int, layer: Layer) -> None:
         reason = (
             f"also the output layer: outputs of size {TIED_OUTPUT:g} behind a signal of size 1"
             if tied
+            else "is added to a table that is also the output layer, at its size"
+            if small
             else "a token enters with unit size"
             + (f"; 1/sqrt({round(1 / layer.share**2)}), since as many are added" if layer.share < 1 else "")
         )
-        draft.add(layer, name, "normal", options, reason, role="embedding", fans=layer.fans, aim=None if tied else std)
+        draft.add(layer, name, "normal", options, reason, role="embedding", fans=layer.fans, aim=None if small else std)
         draft.emit(index, std)
+
+
+def _joins_tied(draft: Draft, index: int) -> bool:
+    """Whether the table is added to one that is also the output layer."""
+    others = {other for group in draft.network.summed if index in group for other in group}
+    tables = [draft.network.layers[other] for other in others]
+    return any(
+        "weight" in draft.uses[name] for table in tables if table.role == "embedding" for name in table.parameters
+    )

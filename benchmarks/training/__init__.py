@@ -1,0 +1,1 @@
+"""The training comparison of initialisation schemes: tasks, runs, and the table."""
