@@ -42,7 +42,7 @@ class Correction(Tracer):
     def run_layer(self, step: Step, names: tuple[str, ...]) -> Any:
         """Run the layer; where its output has not the size that was meant, scale the weight and run it again."""
         result = step.run()
-        aimed = [name for name in names if name in self.rows and self.rows[name].aim]
+        aimed = [name for name in names if name in self.rows and _is_aimed(self.rows[name])]
         if len(aimed) != 1 or aimed[0] in self._done:
             return result
         with torch._C.DisableTorchFunction(), torch.no_grad():
@@ -80,6 +80,11 @@ class Correction(Tracer):
         row = self.rows.get(name)
         std = None if row is None or row.role != "bias" else row.options.get("std")
         return float(std) ** 2 if isinstance(std, (int, float)) else 0.0
+
+
+def _is_aimed(row: Row) -> bool:
+    """Whether the size of what a weight gives can be told from one batch; that of a table depends on the tokens."""
+    return bool(row.aim) and row.role != "embedding"
 
 
 def scaled(row: Row, factor: float) -> Row:

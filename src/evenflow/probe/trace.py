@@ -185,9 +185,20 @@ class Tracer(TorchFunctionMode):
         outputs = step.outputs(result)
         if outputs:
             self._note(step)
-            self.flow.join(joined_paths(step.name, step.operands, outputs[0]), summed=step.name in SUM)
+            self.flow.join(self._paths(step, outputs[0]), summed=step.name in SUM)
             self.flow.pass_on(step.operands, outputs)
         return result
+
+    def _paths(self, step: Step, result: Tensor) -> list[Tensor]:
+        """What a function brings together: also embeddings that are the same for every sample, as positions are."""
+        paths = joined_paths(step.name, step.operands, result)
+        if step.name in SUM:
+            paths += [t for t in step.operands if t.shape != result.shape and self._is_embedded(t)]
+        return paths
+
+    def _is_embedded(self, tensor: Tensor) -> bool:
+        origin = self.flow.origin(tensor)
+        return origin is not None and {self.calls[index].role for index in origin.layers} == {"embedding"}
 
     def _note(self, step: Step) -> None:
         """Remember which functions the signal passed, and where; and which met a parameter that makes no layer."""
