@@ -58,7 +58,6 @@ def main() -> None:
         race(name, small, rounds=101)
     race("normal_", large.to(torch.bfloat16))
     race("trunc_normal_", large[:5_000_000], rounds=5)
-    race("orthogonal_", torch.zeros(1024, 1024))
     first_calls()
 
 

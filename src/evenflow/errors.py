@@ -29,6 +29,14 @@ class SharedMemoryError(EvenflowError, RuntimeError):
     """Elements of a tensor that is to be written share memory, as after `expand`."""
 
 
+class MetaTensorError(EvenflowError, NotImplementedError):
+    """A tensor lies on the meta device, where there are no values to write."""
+
+
+class ShardingError(EvenflowError, ValueError):
+    """A tensor is spread over processes in a way that does not say which of its elements are here."""
+
+
 class UnknownLayerError(EvenflowError, TypeError):
     """No rule is known for this type of layer."""
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import evenflow as ef
+from evenflow.errors import MetaTensorError
 from evenflow.init import fill
 from evenflow.random import Stream
 
@@ -153,10 +154,11 @@ def test_pieces_do_not_show(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_meta_tensor_is_returned_unchanged_and_takes_no_random_number(name):
+def test_a_meta_tensor_is_refused_and_takes_no_random_number(name):
     target = torch.empty(shape_for(name), device="meta")
     before = torch.get_rng_state()
-    assert getattr(ef.init, name)(target, **ALL[name]) is target
+    with pytest.raises(MetaTensorError, match=r"lies on the meta device .* model.to_empty\(device=...\)"):
+        getattr(ef.init, name)(target, **ALL[name])
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -94,3 +94,16 @@ def test_the_sizes_of_the_pieces_do_not_show(monkeypatch, drawn):
     monkeypatch.setattr(fill, "_COPIED", 3)
     assert torch.equal(filled("normal_", torch.zeros(4, 5, 6).permute(2, 1, 0)), expected)
     assert torch.equal(filled("normal_", torch.zeros(6, 5, 4, dtype=torch.float64)).float(), expected)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_memory_can_be_resized_afterwards_as_sharding_does(name):
+    target = filled(name, torch.zeros(6))
+    target.untyped_storage().resize_(0)
+    assert target.untyped_storage().nbytes() == 0
+
+
+def test_memory_that_is_not_aligned(rule):
+    name, expected = rule
+    target = torch.frombuffer(bytearray(4 * 10 + 1), dtype=torch.float32, offset=1)
+    assert torch.equal(filled(name, target), expected[:10])

@@ -55,12 +55,19 @@ def test_any_part_of_any_stream_is_the_references(name, key, start, count, data)
 
 
 @settings(max_examples=40)
-@given(name=names, key=keys, block=st.integers(0, 2**62 - 5), blocks=st.integers(0, 4), data=st.data())
-def test_the_loops_are_plain_python_too(plain_draws, name, key, block, blocks, data):
+@given(
+    name=names,
+    key=keys,
+    blocks=st.lists(st.integers(0, 2**62 - 5), max_size=3),
+    width=st.integers(0, 3),
+    data=st.data(),
+)
+def test_the_loops_are_plain_python_too(plain_draws, name, key, blocks, width, data):
     numbers = data.draw(parameters[name])
-    out = np.full(4 * blocks, np.nan, dtype=np.float32)
-    getattr(plain_draws, name)(out, np.uint64(key), np.uint64(block), *numbers)
-    assert_same_bits(out, by_reference(name, key, 4 * block, 4 * blocks, *numbers))
+    out = np.full((len(blocks), 4 * width), np.nan, dtype=np.float32)
+    getattr(plain_draws, name)(out, np.uint64(key), np.array(blocks, dtype=np.uint64), *numbers)
+    for row, block in zip(out, blocks, strict=True):
+        assert_same_bits(row, by_reference(name, key, 4 * block, 4 * width, *numbers))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

@@ -24,7 +24,7 @@ print(sha256(Stream(0, "a").uniform(2**20)).hexdigest(), "numba" in sys.modules)
 """
 COMPILE = """
 from evenflow.kernels import draws, jit
-loop = jit.compiled(draws.uniform, "void(float32[::1], uint64, uint64, float64, float64)")
+loop = jit.compiled(draws.uniform, "void(float32[:, ::1], uint64, uint64[::1], float64, float64)")
 print("cached" if sum(loop.stats.cache_hits.values()) else "compiled")
 """
 

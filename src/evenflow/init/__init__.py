@@ -2,8 +2,9 @@
 
 The values depend on the key and on an element's logical index only: not on strides, dtype, device or threads.
 The key comes from `stream=`, else from `generator=`, else from torch's default generator, so
-`torch.manual_seed` works and two calls differ. Meta tensors, and tensors without elements, are returned
-unchanged, and take no random number.
+`torch.manual_seed` works and two calls differ. Tensors without elements are returned unchanged, and take no random
+number; tensors on the meta device are refused. Of a sharded tensor each process writes what it holds, with the values
+that the whole tensor would have.
 """
 
 from evenflow.init.constant import constant_, ones_, zeros_

@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from evenflow.errors import ParameterTypeError, ParameterValueError
+from evenflow.init.sharded import own
 from evenflow.init.tensors import writable
 
 
@@ -97,7 +98,8 @@ def constant_(tensor: Shaped[Tensor, "..."], val: float) -> Tensor:
         raise ParameterValueError(f"val must be a finite number; got {val!r}")
     if not _holds(tensor.dtype, number):
         raise ParameterValueError(f"val must be a number that {tensor.dtype} can hold; got {val!r}")
-    return tensor.fill_(number if tensor.is_complex() else number.real)
+    own(tensor).fill_(number if tensor.is_complex() else number.real)
+    return tensor
 
 
 def _holds(dtype: torch.dtype, number: complex) -> bool:

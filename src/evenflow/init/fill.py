@@ -2,9 +2,11 @@
 
 Element `i` of the tensor in logical (row-major) order is element `i` of the stream, whatever the tensor's
 strides, dtype and device: every dtype is the float32 draw, rounded. A complex tensor of `n` elements is `2 n`
-draws, laid out as `torch.view_as_real` shows them. As many threads draw as torch uses.
+draws, laid out as `torch.view_as_real` shows them. As many threads draw as torch uses. Of a sharded tensor, each
+process draws the elements that it holds.
 """
 
+import ctypes
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evenflow.init.interval import inside
+from evenflow.init.sharded import Rows, own, own_rows
 from evenflow.init.source import as_stream, uncompiled
 from evenflow.random import Stream
 
@@ -81,20 +84,30 @@ def fill_truncated_normal(
 @uncompiled
 @torch.no_grad()
 def _fill(tensor: Tensor, draw: Draw, generator: torch.Generator | None, stream: Stream | None) -> Tensor:
-    if tensor.is_meta or tensor.numel() == 0:
+    if tensor.numel() == 0:
         return tensor
-    source, threads = as_stream(generator, stream), torch.get_num_threads()
+    # Also where nothing is to be drawn here: the generators of all processes are to go on alike.
+    source = as_stream(generator, stream)
+    here = own(tensor)
+    if here.numel():
+        _fill_rows(here, own_rows(tensor), draw, source)
+    return tensor
+
+
+def _fill_rows(tensor: Tensor, rows: Rows, draw: Draw, source: Stream) -> None:
+    threads = torch.get_num_threads()
     memory = _memory(tensor)
     if memory is not None:
-        draw(source, memory.shape, out=memory, threads=threads)
-        return tensor
-    for start, piece in _pieces(tensor, _DRAWN):
+        start, shape = rows.of(0, memory.size)
+        draw(source, shape, start=start, out=memory.reshape(shape), threads=threads)
+        return
+    for first, piece in _pieces(tensor, _DRAWN):
+        start, shape = rows.of(first, piece.numel())
         if tensor.is_complex():
-            parts = torch.from_numpy(draw(source, (*piece.shape, 2), start=2 * start, threads=threads))
+            parts = torch.from_numpy(draw(source, (*shape, 2), start=2 * start, threads=threads))
             _copy(torch.view_as_complex(parts), piece)
         else:
-            _copy(torch.from_numpy(draw(source, tuple(piece.shape), start=start, threads=threads)), piece)
-    return tensor
+            _copy(torch.from_numpy(draw(source, shape, start=start, threads=threads)), piece)
 
 
 def _copy(draws: Tensor, piece: Tensor) -> None:
@@ -105,12 +118,16 @@ def _copy(draws: Tensor, piece: Tensor) -> None:
 
 def _memory(tensor: Tensor) -> NDArray[np.float32] | None:
     """Return the tensor's own memory as an array that the stream can draw into, or None where there is no such."""
-    if tensor.dtype != torch.float32 or not tensor.is_contiguous():
+    if tensor.dtype != torch.float32 or not (tensor.is_cpu and tensor.is_contiguous()) or tensor.is_neg():
         return None
     try:
-        memory: NDArray[np.float32] = tensor.detach().numpy()
-    except (RuntimeError, TypeError):  # on another device, or a tensor without memory of its own
+        address = tensor.data_ptr()
+    except RuntimeError:  # a tensor without memory of its own
         return None
+    if address == 0 or address % 4:
+        return None
+    # Not `tensor.numpy()`, after which torch refuses to resize the memory, as sharding does.
+    memory = np.ctypeslib.as_array((ctypes.c_float * tensor.numel()).from_address(address))
     # Autograd hears nothing of what NumPy writes. This writes nothing, but is counted, and refused where due.
     tensor.view(-1)[:0].zero_()
     return memory

@@ -1,29 +1,31 @@
-"""Random orthonormal matrices, as products of random reflections."""
+"""Random orthonormal matrices, as products of random reflections.
+
+Half of the operations of a QR decomposition, and nearly all of them products of matrices. Cholesky's factor of the Gram
+matrix costs more than that decomposition: a square normal matrix needs it in double precision, and then once again.
+"""
 
 import torch
 from torch import Tensor
 
 from evenflow.init.fill import fill_normal
+from evenflow.init.serial import at_once, one_thread_each
+from evenflow.init.source import uncompiled
 from evenflow.random import Stream
 
-_WORKING = {
-    torch.float64: torch.float64,
-    torch.complex128: torch.complex128,
-    torch.complex64: torch.complex64,
-    torch.complex32: torch.complex64,
-}
+_DOUBLE = {torch.float64, torch.complex128}
 
-# Reflections applied at once: enough for the matrix products to be fast, few enough for their triangular factors.
+# Rows made and reflections applied at once: enough for the matrix products to be fast, few enough for their triangles.
 PANEL = 128
 
 
+@uncompiled
 def haar(rows: int, columns: int, dtype: torch.dtype, stream: Stream, blocks: int = 1) -> Tensor:
     r"""Draw a matrix with orthonormal columns, or rows where there are fewer of them, of Haar's distribution.
 
     A matrix is the product of reflections, each of which takes a vector of normal draws to an axis, every vector one
-    element shorter than the one before, with the signs that make the triangular factor of a QR decomposition positive.
-    That is the orthogonal factor of a normal matrix, without the decomposition. Complex matrices take the
-    decomposition, $G = Q R$, and the phases of the diagonal of $R$.
+    element shorter than the one before, with the signs, of complex numbers the phases, that make the triangular factor
+    of a QR decomposition positive. It has the distribution of the orthogonal factor of a normal matrix, without the
+    decomposition.
 
     Args:
         rows: Number of rows, at least 1.
@@ -33,7 +35,8 @@ def haar(rows: int, columns: int, dtype: torch.dtype, stream: Stream, blocks: in
         blocks: Number of equal parts of the rows that are drawn independently, a divisor of them.
 
     Returns:
-        A matrix on the CPU, in `dtype` or, for the types of half precision, in single.
+        A matrix on the CPU, in double precision for the types of double precision, and for all where
+        `torch.set_float32_matmul_precision` lets products in single precision be less exact; otherwise in single.
 
     Examples:
         >>> q = haar(5, 3, torch.float64, Stream(0, "weight"))
@@ -45,56 +48,76 @@ def haar(rows: int, columns: int, dtype: torch.dtype, stream: Stream, blocks: in
         matrices from the classical compact groups", sections 5 and 7. Schreiber & Van Loan 1989, "A storage-efficient
         WY representation for products of Householder transformations".
     """
-    draws = torch.empty((blocks, rows // blocks, columns), dtype=_WORKING.get(dtype, torch.float32), device="cpu")
-    fill_normal(draws, 0.0, 1.0, generator=None, stream=stream)
-    wide = draws.shape[1] <= columns
-    make = _unitary_rows if draws.is_complex() else orthonormal_rows
-    found = make(draws) if wide else make(draws.mT).mT
-    return found.reshape(rows, columns)
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        draws = torch.empty((blocks, rows // blocks, columns), dtype=_working(dtype), device="cpu")
+        fill_normal(draws, 0.0, 1.0, generator=None, stream=stream)
+        wide = draws.shape[1] <= columns
+        found = orthonormal_rows(draws) if wide else orthonormal_rows(draws.mT).mT
+        return found.reshape(rows, columns)
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    double = dtype in _DOUBLE or not _keeps_single()
+    if dtype.is_complex:
+        return torch.complex128 if double else torch.complex64
+    return torch.float64 if double else torch.float32
+
+
+def _keeps_single() -> bool:
+    """Whether products of matrices in single precision are not to be rounded to less."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # it was set through torch's newer interface
+        return False
 
 
 def orthonormal_rows(draws: Tensor, panel: int = PANEL) -> Tensor:
     r"""Make matrices with orthonormal rows of at most as many rows as columns of draws (blocks, rows, columns).
 
-    Of row `i` the elements from `i` on are used. `panel` reflections at a time are one product of matrices, $I - V T
-    V^\top$, whose triangular $T$ is the inverse of the upper triangle of $V^\top V$ with half its diagonal.
+    Of row `i` the elements from `i` on are used; the draws are overwritten. `panel` rows are made at a time, and go
+    through `panel` reflections at a time, which are one product of matrices, $I - V^* T V$, whose triangular $T^{-*}$
+    is the lower triangle of $V V^*$ with half its diagonal. Which rows go together does not depend on the number of
+    threads.
     """
-    vectors = torch.triu(draws)
-    lengths = torch.linalg.vector_norm(vectors, dim=-1)
-    heads = vectors.diagonal(dim1=-2, dim2=-1)
-    heads.masked_fill_(lengths == 0, 1)
-    lengths = torch.where(lengths == 0, 1, lengths)
-    signs = torch.where(heads < 0, -1.0, 1.0).to(draws.dtype)
-    heads += signs * lengths
-    half_squares = lengths * heads.abs()
-    rows = draws.shape[1]
-    result = torch.zeros_like(vectors)
-    result.diagonal(dim1=-2, dim2=-1).copy_(-signs)
-    for start in range((rows - 1) // panel * panel, -1, -panel):
-        end = min(start + panel, rows)
-        part = vectors[:, start:end, start:]
-        reflected = _triangular_factor(part, half_squares[:, start:end]) @ part
-        done = result[:, end:, end:]
-        if end < rows:
-            weights = done @ reflected[:, :, end - start :].mT
-            below = result[:, end:, start:]
-            torch.baddbmm(below, weights, part, alpha=-1, out=below)
-        weights = reflected[:, :, : end - start].mT * signs[:, start:end, None]
-        result[:, start:end, start:] += weights @ part
+    result = torch.empty_like(draws)
+    starts = range(0, draws.shape[1], panel)
+    prepared: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def prepare(start: int) -> None:
+        prepared[start] = _reflections(draws[:, start : start + panel, start:])
+
+    def make(first: int) -> None:
+        filled = slice(first, first + panel)
+        rows = result[:, filled].zero_()
+        rows[:, :, filled].diagonal(dim1=-2, dim2=-1).copy_(-prepared[first][0])
+        for start in range(first, -1, -panel):
+            _reflect(rows, filled, draws[:, start : start + panel], start, prepared[start][1])
+            filled = slice(start, None)
+
+    with one_thread_each() as threads:
+        at_once(prepare, starts, threads)
+        # The last rows go through the most reflections.
+        at_once(make, reversed(starts), threads)
     return result
 
 
-def _triangular_factor(vectors: Tensor, half_squares: Tensor) -> Tensor:
-    size = vectors.shape[1]
-    inverse = torch.triu(vectors @ vectors.mT, 1)
-    inverse.diagonal(dim1=-2, dim2=-1).copy_(half_squares)
-    identity = torch.eye(size, dtype=vectors.dtype, device=vectors.device).expand_as(inverse)
-    factor: Tensor = torch.linalg.solve_triangular(inverse, identity, upper=True)
-    return factor
+def _reflections(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Make each row the vector of a reflection; return the phases of the draws on the axes, and the triangle."""
+    heads = draws.triu_().diagonal(dim1=-2, dim2=-1)
+    lengths = draws.abs().square_().sum(-1).sqrt_()
+    missing = lengths == 0
+    heads += missing
+    lengths += missing
+    phases = heads.sgn()
+    phases = torch.where(phases == 0, 1, phases)
+    heads += phases * lengths
+    triangle = torch.tril(draws @ draws.mH, -1)
+    triangle.diagonal(dim1=-2, dim2=-1).copy_(lengths * heads.abs())
+    return phases, triangle
 
 
-def _unitary_rows(draws: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(draws.mT)
-    phase = r.diagonal(dim1=-2, dim2=-1).sgn()
-    unitary: Tensor = (q * torch.where(phase == 0, 1, phase)[:, None]).mT
-    return unitary
+def _reflect(rows: Tensor, filled: slice, vectors: Tensor, start: int, triangle: Tensor) -> None:
+    """Take rows, not zero in the columns `filled` alone, through reflections by vectors that begin at `start`."""
+    weights = rows[:, :, filled] @ vectors[:, :, filled].mH
+    weights = torch.linalg.solve_triangular(triangle, weights, upper=False, left=False)
+    rows[:, :, start:].baddbmm_(weights, vectors[:, :, start:], alpha=-1)

@@ -80,29 +80,8 @@ def he_normal_(
     w_i \sim N(0, \sigma^2), \quad \sigma = \sqrt{\frac{2}{(1 + \text{slope}^2)\,\text{fan}}}
     $$
 
-    The second argument of $N(0, \sigma)$ in many notes is this standard deviation. The draws are not
-    truncated; Keras's
-    are: see `variance_scaling_`.
-
-    Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
-        slope: Negative slope of the rectifier that follows: 0 for ReLU, 0.01 for torch's Leaky-ReLU.
-        mode: "fan_in" keeps the size of the signals, "fan_out" that of the gradients.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `slope` is NaN or infinite, `mode` is unknown, a fan is not positive, or
-            generator and stream are both given.
+    The second argument of $N(0, \sigma)$ in many notes is this standard deviation. The draws are not truncated; Keras's
+    are: see `variance_scaling_`. Arguments, result and errors are those of `he_uniform_`.
 
     Examples:
         >>> weight = he_normal_(torch.empty(500, 200))
@@ -181,34 +160,12 @@ def kaiming_normal_(
 
     $$ w_i \sim N(0, \sigma^2), \quad \sigma = \text{gain} / \sqrt{\text{fan}} $$
 
-    A tensor without elements is returned with a warning, as by torch.
-
-    Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
-        a: Negative slope of the rectifier that follows; used with "leaky_relu" only, as in torch.
-        mode: "fan_in" keeps the size of the signals, "fan_out" that of the gradients.
-        nonlinearity: The activation that follows, by any name that `calculate_gain` knows.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        UnknownActivationError: No activation is known by this name.
-        ParameterValueError: `a` is NaN or infinite, `mode` is unknown, a fan is not positive, or generator
-            and stream are both given.
+    Arguments, result and errors are those of `kaiming_uniform_`.
 
     Examples:
-        >>> weight = kaiming_normal_(torch.empty(3, 5), nonlinearity="gelu")
-        >>> weight.shape
-        torch.Size([3, 5])
+        >>> weight = kaiming_normal_(torch.empty(500, 200))
+        >>> round(weight.std().item(), 2)
+        0.1
 
     References:
         He et al. 2015, "Delving deep into rectifiers", equations 10, 14 and 15.

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from evenflow import checks
 from evenflow.errors import ParameterValueError
+from evenflow.init.sharded import by_whole
 from evenflow.init.tensors import of_dimensions, writable
 
 
@@ -36,8 +37,7 @@ def eye_(tensor: Shaped[Tensor, "rows columns"]) -> Tensor:
     """
     writable(tensor)
     of_dimensions(tensor, 2, 2, "eye_")
-    tensor.zero_().diagonal().fill_(1)
-    return tensor
+    return by_whole(tensor, lambda whole: whole.zero_().diagonal().fill_(1))
 
 
 @torch.no_grad()
@@ -77,11 +77,13 @@ def dirac_(tensor: Shaped[Tensor, "out in *kernel"], groups: int = 1) -> Tensor:
     parts = checks.integer("groups", groups, low=1)
     if tensor.shape[0] % parts:
         raise ParameterValueError(f"groups must divide the {tensor.shape[0]} output channels; got {groups!r}")
-    tensor.zero_()
-    if tensor.numel():
-        for group in tensor.chunk(parts):
+    return by_whole(tensor, lambda whole: _set_diagonals(whole.zero_(), parts))
+
+
+def _set_diagonals(weight: Tensor, groups: int) -> None:
+    if weight.numel():
+        for group in weight.chunk(groups):
             centre(group).diagonal().fill_(1)
-    return tensor
 
 
 def centre(weight: Tensor) -> Tensor:

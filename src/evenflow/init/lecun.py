@@ -60,32 +60,12 @@ def lecun_normal_(
 
     $$ w_i \sim N(0, \sigma^2), \quad \sigma = \sqrt{1 / \text{fan\_in}} $$
 
-    The draws are not truncated; those of Keras and JAX are: see `variance_scaling_`.
-
-    Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: A fan is not positive, or generator and stream are both given.
+    The draws are not truncated; those of Keras and JAX are: see `variance_scaling_`. Arguments, result, errors and
+    references are those of `lecun_uniform_`.
 
     Examples:
         >>> weight = lecun_normal_(torch.empty(500, 100))
         >>> round(weight.std().item(), 2)
         0.1
-
-    References:
-        LeCun et al. 1998, "Efficient BackProp", equation 16. Klambauer et al. 2017, "Self-normalizing neural
-        networks", use it with SELU.
     """
     return fill_scaled(tensor, 1.0, "fan_in", "normal", fans=fans, generator=generator, stream=stream)

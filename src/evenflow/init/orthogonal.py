@@ -8,6 +8,8 @@ from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.init.haar import haar
 from evenflow.init.identity import centre
+from evenflow.init.serial import one_thread_each
+from evenflow.init.sharded import by_whole, put
 from evenflow.init.source import as_stream, check_source
 from evenflow.init.tensors import drawable, of_dimensions
 from evenflow.random import Stream
@@ -26,10 +28,10 @@ def orthogonal_(
 
     $$ W = \text{gain}\; Q, \quad Q^\top Q = I \text{ (rows} \ge \text{columns) or } Q Q^\top = I $$
 
-    with $Q$ uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after
-    the first are flattened. The matrix is made on the CPU, in double precision for float64 and complex128 and in
-    single for all others, so every device gets the same values; another library of matrix products may change their
-    last bits.
+    with $Q$ uniform over all such matrices (Haar's measure), unitary for complex tensors. Dimensions after the first
+    are flattened. The matrix is made on the CPU, in double precision for float64 and complex128 and in single for all
+    others: neither the device nor the number of threads changes a bit. Another processor, or another library of matrix
+    products, may change the last ones.
 
     Args:
         tensor: A weight of two or more dimensions, floating-point or complex.
@@ -64,11 +66,13 @@ def orthogonal_(
     of_dimensions(tensor, 2, None, "orthogonal_")
     factor, parts = checks.real("gain", gain), _parts(blocks, tensor)
     check_source(generator, stream)
-    if tensor.is_meta or tensor.numel() == 0:
+    if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
     matrix = haar(rows, tensor.numel() // rows, tensor.dtype, as_stream(generator, stream), parts)
-    return tensor.copy_((matrix * factor).reshape(tensor.shape))
+    # In a forked process, torch's own threads would never answer.
+    with one_thread_each():
+        return put(tensor, matrix.mul_(factor).reshape(tensor.shape))
 
 
 @torch.no_grad()
@@ -125,11 +129,11 @@ def delta_orthogonal_(
         )
     factor = checks.real("gain", gain)
     check_source(generator, stream)
-    if tensor.is_meta or tensor.numel() == 0:
+    if tensor.numel() == 0:
         return tensor
     matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream), parts)
-    centre(tensor.zero_()).copy_(matrix * factor)
-    return tensor
+    with one_thread_each():
+        return by_whole(tensor, lambda whole: centre(whole.zero_()).copy_(matrix.mul_(factor)))
 
 
 def _parts(blocks: int, tensor: Tensor) -> int:

@@ -24,8 +24,8 @@ def uniform_(
 
     $$ w_i \sim U[a, b) $$
 
-    The real and the imaginary parts of a complex tensor are drawn from the interval each, as torch does. The
-    float32 draw never reaches `b`; its rounding to a smaller dtype may.
+    The real and the imaginary parts of a complex tensor are drawn from the interval each, as torch does. Rounding to a
+    smaller dtype does not reach `b` either.
 
     Args:
         tensor: A floating-point or complex tensor.
@@ -111,29 +111,10 @@ def random_uniform_(
     generator: torch.Generator | None = None,
     stream: Stream | None = None,
 ) -> Tensor:
-    r"""Fill the tensor with uniform draws, in place, by default from the unit interval.
-
-    $$ w_i \sim U[low, high) $$
+    """Fill the tensor as `uniform_` does, with `low` and `high` for `a` and `b`: its name in Keras.
 
     A network whose weights are drawn from U(0, 1) saturates: each weight has mean 1/2, so a pre-activation
     grows with the fan-in. Where a layer is to keep its signal, use `glorot_uniform_` or `he_uniform_`.
-
-    Args:
-        tensor: A floating-point or complex tensor; of the latter, both parts are drawn from the interval.
-        low: Lower bound.
-        high: Upper bound, not below `low`.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: A bound is NaN or infinite, `low` is above `high`, or generator and stream are
-            both given.
 
     Examples:
         >>> weight = random_uniform_(torch.empty(100, 100))
@@ -154,30 +135,11 @@ def random_normal_(
     generator: torch.Generator | None = None,
     stream: Stream | None = None,
 ) -> Tensor:
-    r"""Fill the tensor with normal draws, in place, by default of unit variance.
-
-    $$ w_i \sim N(mean, std^2) $$
+    """Fill the tensor as `normal_` does, which has the same arguments: its name in Keras.
 
     With weights from N(0, 1), the variance of a pre-activation is the fan-in times that of the input: tanh
     and sigmoid saturate, and ReLU networks explode. Where a layer is to keep its signal, use `glorot_normal_`
     or `he_normal_`.
-
-    Args:
-        tensor: A floating-point or complex tensor; the parts of the latter have half the variance each.
-        mean: Mean.
-        std: Standard deviation (not variance), at least 0.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `std` is negative, an argument is NaN or infinite, or generator and stream are
-            both given.
 
     Examples:
         >>> weight = random_normal_(torch.empty(100, 100))

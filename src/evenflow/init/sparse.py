@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evenflow import checks
 from evenflow.init.fill import fill_normal
+from evenflow.init.sharded import own, own_part
 from evenflow.init.source import as_stream, check_source
 from evenflow.init.tensors import drawable, of_dimensions
 from evenflow.random import Stream
@@ -65,14 +66,17 @@ def sparse_(
     of_dimensions(tensor, 2, 2, "sparse_")
     share, scale = checks.real("sparsity", sparsity, low=0, high=1), checks.real("std", std, low=0)
     check_source(generator, stream)
-    if tensor.is_meta or tensor.numel() == 0:
+    if tensor.numel() == 0:
         return tensor
     source = as_stream(generator, stream)
     fill_normal(tensor, 0.0, scale, generator=None, stream=source)
     drawn = tensor.numel() * (2 if tensor.is_complex() else 1)
     words = source.words(-(-drawn // 4) * 4, tensor.numel()).reshape(tensor.shape)
     zeros = _smallest(words, math.ceil(share * tensor.shape[0]))
-    return tensor.masked_fill_(torch.from_numpy(zeros).to(tensor.device), 0)
+    here = own(tensor)
+    if here.numel():
+        here.masked_fill_(torch.from_numpy(own_part(tensor, zeros)).to(here.device), 0)
+    return tensor
 
 
 def _smallest(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:

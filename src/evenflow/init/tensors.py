@@ -4,7 +4,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from evenflow.errors import ParameterTypeError, SharedMemoryError, TensorDtypeError, TensorShapeError
+from evenflow.errors import MetaTensorError, ParameterTypeError, SharedMemoryError, TensorDtypeError, TensorShapeError
+from evenflow.init.sharded import here, require_placed
 
 
 def writable(tensor: object) -> Tensor:
@@ -13,6 +14,8 @@ def writable(tensor: object) -> Tensor:
     Raises:
         ParameterTypeError: It is no tensor.
         TensorShapeError: It is a lazy parameter that has no shape yet.
+        MetaTensorError: It has no values yet.
+        ShardingError: It is sharded in a way that does not say which elements are here.
         SharedMemoryError: Some of its elements share memory.
 
     Examples:
@@ -27,7 +30,13 @@ def writable(tensor: object) -> Tensor:
         raise ParameterTypeError(f"tensor must be a torch.Tensor; got {type(tensor).__name__}")
     if is_lazy(tensor):
         raise TensorShapeError("a lazy parameter has no shape before its first input; run one batch, then ask again")
-    if _overlaps(tensor):
+    if tensor.is_meta:
+        raise MetaTensorError(
+            f"this tensor of shape {tuple(tensor.shape)} lies on the meta device and has no values to write; give it "
+            "memory first, with model.to_empty(device=...) or torch.empty_like(tensor, device=...)"
+        )
+    require_placed(tensor)
+    if _overlaps(here(tensor)):
         raise SharedMemoryError(
             f"elements of this tensor of shape {tuple(tensor.shape)} share memory (its strides are "
             f"{tensor.stride()}); initialise the tensor it was expanded from, or a clone"

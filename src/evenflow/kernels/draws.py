@@ -1,4 +1,4 @@
-"""The draws of `evenflow.random`, which explains their mathematics, as loops over blocks that give the same bits.
+"""The draws of `evenflow.random`, which explains their mathematics, as loops over tables that give the same bits.
 
 Everything that the loops inline is in this file, since Numba's cache looks only at the file of the loop to tell
 whether it is stale. Words are held in 64 bits, where a product of two has room; `cos_sin` and `log` work on signed
@@ -19,6 +19,7 @@ I32 = np.int32
 U64 = np.uint64
 F64 = np.float64
 Floats = NDArray[np.float32]
+Blocks = NDArray[np.uint64]
 Block = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 _M0, _M1 = U64(0xD2511F53), U64(0xCD9E8D57)
@@ -136,31 +137,35 @@ def confined(draw: np.float32, bottom: np.float32, top: np.float32) -> np.float3
     return top if raised > top else raised
 
 
-def uniform(out: Floats, key: np.uint64, block: np.uint64, low: float, high: float) -> None:
-    """Fill whole blocks, from `block` on, with draws from U[low, high)."""
+def uniform(out: Floats, key: np.uint64, blocks: Blocks, low: float, high: float) -> None:
+    """Fill rows of whole blocks, each from its own block on, with draws from U[low, high)."""
     bottom, top = F32(low), F32(high)
     width, last = top - bottom, np.nextafter(top, bottom)
-    for i in range(out.size // 4):
-        w0, w1, w2, w3 = words(block + U64(i), key)
-        out[4 * i] = scaled_uniform(w0, bottom, width, last)
-        out[4 * i + 1] = scaled_uniform(w1, bottom, width, last)
-        out[4 * i + 2] = scaled_uniform(w2, bottom, width, last)
-        out[4 * i + 3] = scaled_uniform(w3, bottom, width, last)
+    for row in range(out.shape[0]):
+        block = blocks[row]
+        for i in range(out.shape[1] // 4):
+            w0, w1, w2, w3 = words(block + U64(i), key)
+            out[row, 4 * i] = scaled_uniform(w0, bottom, width, last)
+            out[row, 4 * i + 1] = scaled_uniform(w1, bottom, width, last)
+            out[row, 4 * i + 2] = scaled_uniform(w2, bottom, width, last)
+            out[row, 4 * i + 3] = scaled_uniform(w3, bottom, width, last)
 
 
-def normal(out: Floats, key: np.uint64, block: np.uint64, mean: float, std: float) -> None:
-    """Fill whole blocks, from `block` on, with draws from N(mean, std^2)."""
+def normal(out: Floats, key: np.uint64, blocks: Blocks, mean: float, std: float) -> None:
+    """Fill rows of whole blocks, each from its own block on, with draws from N(mean, std^2)."""
     centre, scale = F32(mean), F32(std)
-    for i in range(out.size // 4):
-        w0, w1, w2, w3 = words(block + U64(i), key)
-        out[4 * i], out[4 * i + 1] = normal_pair(w0, w1, centre, scale)
-        out[4 * i + 2], out[4 * i + 3] = normal_pair(w2, w3, centre, scale)
+    for row in range(out.shape[0]):
+        block = blocks[row]
+        for i in range(out.shape[1] // 4):
+            w0, w1, w2, w3 = words(block + U64(i), key)
+            out[row, 4 * i], out[row, 4 * i + 1] = normal_pair(w0, w1, centre, scale)
+            out[row, 4 * i + 2], out[row, 4 * i + 3] = normal_pair(w2, w3, centre, scale)
 
 
 def central(
     out: Floats,
     key: np.uint64,
-    block: np.uint64,
+    blocks: Blocks,
     left: float,
     right: float,
     share: float,
@@ -169,11 +174,13 @@ def central(
     bottom: float,
     top: float,
 ) -> None:
-    """Fill whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
+    """Fill rows of whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
     centre, scale, low, high = F32(mean), F32(std), F32(bottom), F32(top)
-    for i in range(out.size // 4):
-        w0, w1, w2, w3 = words(block + U64(i), key)
-        out[4 * i] = confined(quantile(w0, left, right, share) * scale + centre, low, high)
-        out[4 * i + 1] = confined(quantile(w1, left, right, share) * scale + centre, low, high)
-        out[4 * i + 2] = confined(quantile(w2, left, right, share) * scale + centre, low, high)
-        out[4 * i + 3] = confined(quantile(w3, left, right, share) * scale + centre, low, high)
+    for row in range(out.shape[0]):
+        block = blocks[row]
+        for i in range(out.shape[1] // 4):
+            w0, w1, w2, w3 = words(block + U64(i), key)
+            out[row, 4 * i] = confined(quantile(w0, left, right, share) * scale + centre, low, high)
+            out[row, 4 * i + 1] = confined(quantile(w1, left, right, share) * scale + centre, low, high)
+            out[row, 4 * i + 2] = confined(quantile(w2, left, right, share) * scale + centre, low, high)
+            out[row, 4 * i + 3] = confined(quantile(w3, left, right, share) * scale + centre, low, high)

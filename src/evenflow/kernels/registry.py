@@ -24,8 +24,8 @@ def find(name: str, count: int) -> Draw | None:
 
     Returns:
         A function `draw(out, key, start, *parameters)` that writes the draws `start` to `start + out.size` of the
-        stream `key` to a contiguous float32 array. The parameters are those of the function of that name in
-        `evenflow.random`.
+        stream `key` to a contiguous float32 array, or, of whole blocks, to a table with a start for each row. The
+        parameters are those of the function of that name in `evenflow.random`.
         It may be called from several threads at once.
 
     Examples:
@@ -51,4 +51,4 @@ def _load(name: str) -> Draw | None:
     from evenflow.kernels import draws, jit
 
     numbers = ", float64" * _PARAMETERS[name]
-    return anywhere(jit.compiled(getattr(draws, name), f"void(float32[::1], uint64, uint64{numbers})"))
+    return anywhere(jit.compiled(getattr(draws, name), f"void(float32[:, ::1], uint64, uint64[::1]{numbers})"))

@@ -118,7 +118,7 @@ def audited(rows: tuple[Row, ...], tensors: Mapping[str, Tensor], before: Mappin
 
 def versions(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """How often each tensor was written to, as autograd counts."""
-    return {name: local(tensor)._version for name, tensor in tensors.items() if not tensor.is_inference()}
+    return {name: tensor._version for name, tensor in tensors.items() if not tensor.is_inference()}
 
 
 def _some(names: list[str]) -> str:

@@ -1,12 +1,14 @@
 """Carry out one row: the only place where a plan touches a model."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from evenflow import init
 from evenflow.errors import PlanError
+from evenflow.init.sharded import by_whole, own_row
 from evenflow.planning.row import Row
 from evenflow.random import Stream
 
@@ -30,7 +32,7 @@ def write(row: Row, tensor: Tensor, seed: int, tensors: Mapping[str, Tensor]) ->
         case "normal":
             init.normal_(tensor, row.number("mean"), row.number("std"), stream=stream)
             if "padding_idx" in row.options:
-                tensor[int(row.number("padding_idx"))].fill_(0.0)
+                own_row(tensor, int(row.number("padding_idx"))).fill_(0.0)
         case "uniform":
             init.uniform_(tensor, row.number("low"), row.number("high"), stream=stream)
         case "truncated_normal":
@@ -43,12 +45,16 @@ def write(row: Row, tensor: Tensor, seed: int, tensors: Mapping[str, Tensor]) ->
         case "segments":
             values = row.options["values"]
             assert isinstance(values, tuple)  # `validate` has looked
-            for part, value in zip(tensor.chunk(len(values)), values, strict=True):
-                part.fill_(value)
+            by_whole(tensor, partial(_fill_segments, values))
         case "balance":
             _balance(row, tensor, stream, tensors)
         case _:
             raise PlanError(f"{row.name}: there is no rule {row.rule!r}")
+
+
+def _fill_segments(values: tuple[float, ...], tensor: Tensor) -> None:
+    for part, value in zip(tensor.chunk(len(values)), values, strict=True):
+        part.fill_(value)
 
 
 def _balance(row: Row, tensor: Tensor, stream: Stream, tensors: Mapping[str, Tensor]) -> None:

@@ -8,10 +8,14 @@ import numpy as np
 from evenflow import checks, kernels
 from evenflow.errors import ParameterTypeError, ParameterValueError
 from evenflow.random import philox
+from evenflow.random.rows import Starts, checked_starts, fill_rows
 from evenflow.random.transforms import Floats
 
 Shape = int | tuple[int, ...] | list[int]
+Start = int | Starts
 Transform = Callable[..., Floats]
+Fill = Callable[[Floats, Start], None]
+Work = Callable[[int, int], None]
 
 LAST = 2**64
 # The temporaries of a chunk stay in the processor's cache.
@@ -23,7 +27,7 @@ def draw(
     transform: Transform,
     parameters: tuple[float, ...],
     shape: Shape,
-    start: int,
+    start: Start,
     out: Floats | None,
     threads: int,
 ) -> Floats:
@@ -34,7 +38,8 @@ def draw(
         transform: From words, a whole number of blocks, and `parameters` to as many draws.
         parameters: What the transform takes beside the words, and the kernel beside the address.
         shape: Shape of the result.
-        start: Index of the first element in the stream.
+        start: Index of the first element in the stream, or an array, one for each entry of the first
+            dimension.
         out: Array to draw into, or None for a new one.
         threads: How many threads may share the work.
 
@@ -49,29 +54,56 @@ def draw(
     """
     sizes = _sizes(shape)
     count = prod(sizes)
-    first = checks.integer("start", start, low=0, high=LAST - count)
     workers = checks.integer("threads", threads, low=1)
     draws = np.empty(sizes, dtype=np.float32) if out is None else _writable(out, sizes)
-    flat = draws.reshape(-1)
     kernel = kernels.find(transform.__name__, count)
 
-    def fill(begin: int, end: int) -> None:
+    def fill(part: Floats, first: Start) -> None:
         if kernel is None:
-            _fill(flat[begin:end], key, first + begin, transform, parameters)
+            _fill(part, key, first, transform, parameters)
         else:
-            kernel(flat[begin:end], key, first + begin, *parameters)
+            kernel(part, key, first, *parameters)
 
-    kernels.share(fill, count, workers)
+    if isinstance(start, np.ndarray):
+        work = _by_rows(draws, checked_starts(start, sizes), fill)
+    else:
+        work = _from(draws.reshape(-1), checks.integer("start", start, low=0, high=LAST - count), fill)
+    kernels.share(work, count, workers)
     return draws
 
 
-def _fill(out: Floats, key: int, start: int, transform: Transform, parameters: tuple[float, ...]) -> None:
-    """Transform the words from `start` on, a chunk at a time, in whole blocks of four."""
+def _from(flat: Floats, first: int, fill: Fill) -> Work:
+    def work(begin: int, end: int) -> None:
+        fill(flat[begin:end], first + begin)
+
+    return work
+
+
+def _by_rows(draws: Floats, starts: Starts, fill: Fill) -> Work:
+    length = max(1, draws.size // max(1, starts.size))
+    table = draws.reshape(-1, length)
+
+    def work(begin: int, end: int) -> None:
+        # A row belongs to whoever has its first element.
+        rows = slice(-(-begin // length), -(-end // length))
+        fill_rows(table[rows], starts[rows], fill)
+
+    return work
+
+
+def _fill(out: Floats, key: int, start: Start, transform: Transform, parameters: tuple[float, ...]) -> None:
+    """Transform the words from `start` on, in whole blocks of four; of a long row, a chunk at a time."""
+    halves = key & 0xFFFFFFFF, key >> 32
+    if isinstance(start, np.ndarray):
+        blocks = start[:, None] // 4 + np.arange(out.shape[1] // 4)
+        words = philox.blocks(halves, blocks.astype(np.uint64).reshape(-1))
+        out[:] = transform(words.reshape(-1), *parameters).reshape(out.shape)
+        return
     skipped = start % 4
     for done in range(0, out.size, _CHUNK):
         size = min(_CHUNK, out.size - done)
         whole = -(-(skipped + size) // 4) * 4
-        words = philox.words((key & 0xFFFFFFFF, key >> 32), start - skipped + done, whole)
+        words = philox.words(halves, start - skipped + done, whole)
         out[done : done + size] = transform(words, *parameters)[skipped : skipped + size]
 
 

@@ -65,9 +65,23 @@ def words(key: tuple[int, int], start: int, count: int) -> NDArray[np.uint32]:
     """
     first, last = start // 4, -(-(start + count) // 4)
     index = np.arange(last - first, dtype=np.uint64) + np.uint64(first)
+    return blocks(key, index).reshape(-1)[start - 4 * first :][:count]
+
+
+def blocks(key: tuple[int, int], index: Lane) -> NDArray[np.uint32]:
+    """Return blocks of four words, one for each counter.
+
+    Args:
+        key: Two 32-bit words.
+        index: Which blocks.
+
+    Examples:
+        >>> bool((blocks((0, 0), np.array([5], np.uint64))[0] == words((0, 0), 20, 4)).all())
+        True
+    """
     zero = np.zeros_like(index)
     lanes = philox4x32((index & _LOW, index >> _HALF, zero, zero), key)
-    blocks = np.empty((last - first, 4), dtype=np.uint32)
+    found = np.empty((index.size, 4), dtype=np.uint32)
     for place, lane in enumerate(lanes):
-        blocks[:, place] = lane
-    return blocks.reshape(-1)[start - 4 * first :][:count]
+        found[:, place] = lane
+    return found

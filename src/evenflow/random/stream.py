@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from evenflow import checks
 from evenflow.errors import ParameterValueError
 from evenflow.random import central, philox
-from evenflow.random.draw import LAST, Shape, draw
+from evenflow.random.draw import LAST, Shape, Start, draw
 from evenflow.random.key import stream_key
 from evenflow.random.normal import normal
 from evenflow.random.transforms import Floats
@@ -121,7 +121,7 @@ class Stream:
         low: float = 0.0,
         high: float = 1.0,
         *,
-        start: int = 0,
+        start: Start = 0,
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
@@ -133,7 +133,7 @@ class Stream:
             shape: Shape of the result.
             low: Lower bound, attained.
             high: Upper bound, never attained unless it equals `low`.
-            start: Index of the first element in the stream.
+            start: Index of the first element in the stream, or an array, one for each entry of the first dimension.
             out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
             threads: How many threads may share the work, at least 1.
 
@@ -161,7 +161,7 @@ class Stream:
         mean: float = 0.0,
         std: float = 1.0,
         *,
-        start: int = 0,
+        start: Start = 0,
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
@@ -173,7 +173,7 @@ class Stream:
             shape: Shape of the result.
             mean: Mean.
             std: Standard deviation (not variance), at least 0.
-            start: Index of the first element in the stream.
+            start: Index of the first element in the stream, or an array, one for each entry of the first dimension.
             out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
             threads: How many threads may share the work, at least 1.
 
@@ -201,7 +201,7 @@ class Stream:
         low: float = -2.0,
         high: float = 2.0,
         *,
-        start: int = 0,
+        start: Start = 0,
         out: Floats | None = None,
         threads: int = 1,
     ) -> Floats:
@@ -216,7 +216,7 @@ class Stream:
             std: Standard deviation before truncation; at 0, all numbers are the mean moved into the interval.
             low: Smallest number, an absolute value and not a count of standard deviations, or -inf.
             high: Largest number, likewise, or inf.
-            start: Index of the first element in the stream.
+            start: Index of the first element in the stream, or an array, one for each entry of the first dimension.
             out: Array to draw into, of this shape, float32 and C-contiguous; by default a new one.
             threads: How many threads may share the work, at least 1.
 

@@ -1,0 +1,1 @@
+"""Processes that share tensors and models, and what they do."""
