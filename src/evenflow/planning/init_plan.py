@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
 from torch import nn
 
 from evenflow import checks
@@ -17,6 +16,9 @@ from evenflow.planning.table import as_text, row_table
 from evenflow.planning.validate import validate
 from evenflow.planning.writing import write
 from evenflow.probe import unwrapped
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class InitPlan:
         """The head, the table, and what the reader should know."""
         return as_text(self, 160)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The same, for a terminal."""
         yield f"[bold]{self.model}[/], scheme {self.scheme}, seed {self.seed}"
         yield row_table(self.rows, options.max_width)

@@ -5,8 +5,6 @@ import tomllib
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from evenflow.errors import PlanError
 from evenflow.planning.row import Row
 from evenflow.planning.validate import validate
@@ -127,6 +125,8 @@ def from_json(text: str) -> Any:
 
 def to_toml(data: dict[str, Any]) -> str:
     """TOML with a table for each row."""
+    import tomli_w
+
     return tomli_w.dumps(data)
 
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from torch import Tensor, nn
 
@@ -45,7 +46,16 @@ def network_of_modules(model: nn.Module) -> Network:
     network = Network(model, layers, notes=[WITHOUT_BATCH])
     _mark_last(layers)
     _mark_branches(model, layers)
+    _add_up_tables(network)
     return network
+
+
+def _add_up_tables(network: Network) -> None:
+    """Tables that are registered one after the other are taken to be added up, as those of tokens and positions are."""
+    for is_table, group in groupby(enumerate(network.layers), key=lambda pair: pair[1].role == "embedding"):
+        indices = [index for index, _ in group]
+        if is_table and len(indices) > 1:
+            network.summed[tuple(indices)] = tuple((index,) for index in indices)
 
 
 def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
