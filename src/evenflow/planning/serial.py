@@ -28,7 +28,7 @@ _HEAD: dict[str, type] = {
 _ROW: dict[str, tuple[type, ...]] = {
     "name": (str,), "kind": (str,), "shape": (list, tuple), "rule": (str,), "options": (dict,), "layer": (str,),
     "role": (str,), "activation": (str,), "fans": (list, tuple), "gain": (int, float), "aim": (int, float),
-    "measured": (int, float), "reason": (str,), "aliases": (list, tuple),
+    "measured": (int, float), "lr_scale": (int, float), "reason": (str,), "aliases": (list, tuple),
 }  # fmt: skip
 
 
