@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench docs wheel clean browser
+.PHONY: demo test statistics lint bench docs wheel clean browser
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -19,6 +19,9 @@ demo: $(READY)  ## the main job on real data: check, treat, check again, train b
 
 test: $(READY) browser  ## every test, in as many processes as there are cores
 	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+statistics: $(READY)  ## a hundred million draws of every distribution
+	$(BIN)/pytest -m statistics tests/statistics
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

@@ -8,16 +8,15 @@ import torch
 from interleave import compare
 from torch import nn
 
-from evenflow import init
+from evenflow import init, initialize_
 
 FIRST_CALL = """
 import sys, time, torch, evenflow as ef
 from torch import nn
-layers = [nn.Linear(256, 256) for _ in range(10)]
-he = ef.init.kaiming_uniform_
+model = nn.Sequential(*[part for _ in range(10) for part in (nn.Linear(256, 256), nn.ReLU())])
+initialize_ = ef.initialize_
 start = time.perf_counter()
-for layer in layers:
-    {call}
+{call}
 seconds = time.perf_counter() - start
 assert "numba" not in sys.modules
 print(seconds)
@@ -39,13 +38,29 @@ def first_calls(rounds: int = 5) -> None:
     """Time ten small layers in a fresh process, where a compiler would show."""
     print("ten layers of 256 x 256, first call in a fresh process")
     for name, call in (
-        ("torch", "layer.reset_parameters()"),
-        ("evenflow", "he(layer.weight); ef.init.zeros_(layer.bias)"),
+        ("torch", "for layer in model[::2]: layer.reset_parameters()"),
+        ("evenflow", "initialize_(model, scheme='he_uniform')"),
+        ("evenflow, auto", "initialize_(model)"),
     ):
         runs = [
             float(subprocess.check_output([sys.executable, "-c", FIRST_CALL.format(call=call)])) for _ in range(rounds)
         ]
-        print(f"  {name:8}  {statistics.median(runs) * 1e3:9.3f} ms")
+        print(f"  {name:14}  {statistics.median(runs) * 1e3:9.3f} ms")
+
+
+def whole_model(rounds: int = 5) -> None:
+    """GPT-2 of 124 million parameters beside its own initialiser."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config())
+
+    def theirs() -> None:
+        for part in (*model.modules(), *model.parameters(), *model.buffers()):
+            part._is_hf_initialized = False  # or nothing would be drawn a second time
+        model.apply(model._init_weights)
+
+    print(f"GPT-2, {sum(p.numel() for p in model.parameters()):,} parameters, as a whole")
+    compare({"its own": theirs, "evenflow": lambda: initialize_(model)}, rounds)
 
 
 def main() -> None:
@@ -57,8 +72,9 @@ def main() -> None:
         race(name, large[::2])
         race(name, small, rounds=101)
     race("normal_", large.to(torch.bfloat16))
-    race("trunc_normal_", large[:5_000_000], rounds=5)
+    race("trunc_normal_", large, rounds=3)
     first_calls()
+    whole_model()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The numbers of a dtype inside an interval."""
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evenflow import checks
 from evenflow.errors import ParameterValueError
@@ -69,8 +71,8 @@ def _above(value: float, limits: torch.finfo) -> float:
     return value + max(math.ldexp(limits.eps, binade), smallest)
 
 
-# Points and weights for integrals over [-1, 1]; beyond a drop of exp(-60) a density adds nothing to any moment.
-_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(200)
+# Points of the integrals; and a drop of the density by exp(-60), beyond which it adds nothing to any moment.
+_POINTS = 200
 _NEGLIGIBLE = 60.0
 
 
@@ -86,8 +88,9 @@ def truncated_spread(mean: float, std: float, low: float, high: float) -> float:
     # The density has fallen that far where (z^2 - peak^2) / 2 is 60, on the side that leads away from the mean.
     reach = math.sqrt(peak * peak + 2 * _NEGLIGIBLE)
     start, end = max(start, -reach), min(end, reach)
-    z = (end - start) / 2 * _POINTS + (end + start) / 2
-    density = _WEIGHTS * np.exp((peak - z) * (peak + z) / 2)
+    points, weights = _legendre()
+    z = (end - start) / 2 * points + (end + start) / 2
+    density = weights * np.exp((peak - z) * (peak + z) / 2)
     offsets = z - z.mean()
     share = density / density.sum()
     centre = float((share * offsets).sum())
@@ -122,3 +125,10 @@ def parent_std(mean: float, std: float, low: float, high: float) -> float:
         else:
             above = middle
     return above
+
+
+@cache
+def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points and weights of Gauss and Legendre on [-1, 1]."""
+    points, weights = np.polynomial.legendre.leggauss(_POINTS)
+    return points, weights

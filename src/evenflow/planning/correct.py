@@ -59,7 +59,7 @@ class Correction(Tracer):
         noise = sum(self._noise(other) for other in names)
         factor = self._factor(row, rms, noise)
         if abs(factor - 1) > TOLERATED and row.rule in DRAWN:
-            row = scaled(row, factor)
+            row = row.scaled(factor)
             self._tensors[name].mul_(factor)
             for other in names:
                 if other in self.rows and self.rows[other].rule == "balance":
@@ -85,17 +85,6 @@ class Correction(Tracer):
 def _is_aimed(row: Row) -> bool:
     """Whether the size of what a weight gives can be told from one batch; that of a table depends on the tokens."""
     return bool(row.aim) and row.role != "embedding"
-
-
-def scaled(row: Row, factor: float) -> Row:
-    """The row with draws that are larger by a factor."""
-    options = {
-        key: value * factor
-        if key in ("mean", "std", "low", "high", "gain") and isinstance(value, (int, float))
-        else value
-        for key, value in row.options.items()
-    }
-    return replace(row, options=options, gain=None if row.gain is None else row.gain * factor)
 
 
 def _size(step: Step, result: Any) -> tuple[float, int]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from evenflow.planning.row import Row
 from evenflow.planning.table import WIDE, as_text, described, new_table, size, std_of
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class PlanDifference:
         """The same."""
         return self.table()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The differences, for a terminal."""
         yield f"{len(self.changes)} tensors differ between {self.ours} and {self.theirs}, {self.same} do not"
         if self.changes:
@@ -100,7 +101,7 @@ def _brief(row: Row | None) -> dict[str, Any] | None:
     return {"rule": row.rule, "options": options, "std": row.std}
 
 
-def _table(difference: PlanDifference, *, narrow: bool) -> Table:
+def _table(difference: PlanDifference, *, narrow: bool) -> "Table":
     headings = ("tensor", "shape", difference.ours, "std", difference.theirs, "std", "ratio")
     table = new_table(headings, right={3, 5, 6}, wrapped={0, 1, 2, 4} if narrow else ())
     for change in difference.changes:

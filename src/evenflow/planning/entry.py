@@ -17,6 +17,7 @@ from evenflow.planning.follow import follow
 from evenflow.planning.init_plan import InitPlan
 from evenflow.planning.layer import Layer, Network
 from evenflow.planning.loose import buffer_rows, loose_rows
+from evenflow.planning.mup import with_mup
 from evenflow.planning.only import only_these
 from evenflow.planning.row import PARAMETER, Row
 from evenflow.planning.rules import rule_for
@@ -37,6 +38,7 @@ def plan(
     *,
     seed: int = 0,
     zero_gamma: bool = False,
+    mup_base: nn.Module | None = None,
     only: Iterable[str] | None = None,
 ) -> InitPlan:
     """Decide what every parameter and buffer of a model should become, and why. The model stays what it is.
@@ -63,12 +65,15 @@ def plan(
         seed: Seed of the draws; with a tensor's name and an element's index it decides each value.
         zero_gamma: Whether "auto" starts residual branches at zero, in their last norm or weight, and not at one over
             the root of their number.
+        mup_base: The same model at the width where the learning rate was chosen, on any device, for the multipliers
+            of muP: `Row.lr_scale`, `InitPlan.parameter_groups`, and the size of the outputs.
         only: Names of parameters, buffers or modules; all other tensors keep their values.
 
     Raises:
         ParameterTypeError: `model` is no module, or `scheme` or a name in `only` no string.
         ParameterValueError: There is no such scheme, or nothing of a name in `only`; "lsuv" without a batch.
         NoParametersError: The model has no parameters.
+        PlanError: `mup_base` has other parameters.
         ModelError: It is scripted or lazy; or, with a batch, it raises, lies on the meta device, or is sharded.
         BatchError: The batch has an unknown form or is empty.
 
@@ -84,7 +89,7 @@ def plan(
         He et al. 2015, equation 10, for rectifiers. Schoenholz et al. 2017, "Deep information propagation", for the
         critical line. Mishkin & Matas 2016, "All you need is a good init", for LSUV. Zhang et al. 2019, "Fixup
         initialization", and Radford et al. 2019, section 2.3, for residual branches. Jozefowicz et al. 2015 for the
-        forget gate.
+        forget gate. Yang et al. 2022, "Tensor Programs V", table 3, for muP.
     """
     model = unwrapped(model)
     _require_plannable(model, scheme, batch)
@@ -93,15 +98,15 @@ def plan(
         if scheme in MEASURED:
             raise ParameterValueError(f"scheme {scheme!r} measures the layers on data; pass a batch")
         network = network_of_modules(model)
-        rows = _rows(network, scheme, zero_gamma=zero_gamma, only=chosen)
+        rows = _rows(network, scheme, zero_gamma=zero_gamma, mup_base=mup_base, only=chosen)
     else:
         parsed = parse_batch(batch)
         with undisturbed(model), torch.no_grad():
             network = follow(model, parsed)
-            rows = _rows(network, scheme, zero_gamma=zero_gamma, only=chosen)
+            rows = _rows(network, scheme, zero_gamma=zero_gamma, mup_base=mup_base, only=chosen)
             if scheme == "auto" or scheme in MEASURED:
                 rows = _corrected(network, rows, parsed, seed)
-    again = partial(plan, model, batch, seed=seed, zero_gamma=zero_gamma, only=chosen)
+    again = partial(plan, model, batch, seed=seed, zero_gamma=zero_gamma, mup_base=mup_base, only=chosen)
     return InitPlan(
         model=type(model).__name__,
         scheme=scheme,
@@ -121,6 +126,7 @@ def initialize_(
     scheme: str = "auto",
     seed: int = 0,
     zero_gamma: bool = False,
+    mup_base: nn.Module | None = None,
     only: Iterable[str] | None = None,
 ) -> InitPlan:
     """Initialise a model in place by the plan that `plan` makes, and return that plan with its audit.
@@ -135,6 +141,7 @@ def initialize_(
         scheme: As for `plan`.
         seed: As for `plan`.
         zero_gamma: As for `plan`.
+        mup_base: As for `plan`.
         only: As for `plan`: `only=missing_keys` leaves loaded weights alone.
 
     Raises:
@@ -149,7 +156,7 @@ def initialize_(
         >>> print(made.audit)
         4 tensors written once each (4,810 parameters)
     """
-    made = plan(model, batch, scheme, seed=seed, zero_gamma=zero_gamma, only=only)
+    made = plan(model, batch, scheme, seed=seed, zero_gamma=zero_gamma, mup_base=mup_base, only=only)
     return replace(made, audit=made.apply_())
 
 
@@ -185,13 +192,18 @@ def _require_plannable(model: nn.Module, scheme: str, batch: object) -> None:
         )
 
 
-def _rows(network: Network, scheme: str, *, zero_gamma: bool, only: list[str] | None) -> dict[str, Row]:
+def _rows(
+    network: Network, scheme: str, *, zero_gamma: bool, mup_base: nn.Module | None, only: list[str] | None
+) -> dict[str, Row]:
     draft = Draft(network, zero_branches=zero_gamma and scheme == "auto")
     for index, layer in enumerate(list(network.layers)):
         _rule(scheme, layer)(draft, index, layer)
     loose_rows(draft, partial(_rule, scheme))
     rows = draft.rows | {row.name: row for row in buffer_rows(network.model)}
     rows = _with_aliases(network.model, rows)
+    if mup_base is not None:
+        narrow = _rows(network_of_modules(unwrapped(mup_base)), scheme, zero_gamma=False, mup_base=None, only=None)
+        rows = with_mup(rows, narrow, network.notes)
     return rows if only is None else only_these(rows, only)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
 from torch import nn
 
 from evenflow import checks
@@ -17,6 +16,9 @@ from evenflow.planning.table import as_text, row_table
 from evenflow.planning.validate import validate
 from evenflow.planning.writing import write
 from evenflow.probe import unwrapped
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,31 @@ class InitPlan:
             other = self.again(other)
         return compare(self.scheme, self.rows, other.scheme, other.rows)
 
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Groups of the model's trainable parameters for Adam, each with the learning rate that muP gives it.
+
+        Args:
+            lr: The learning rate that was chosen for the narrow model.
+
+        Raises:
+            PlanError: The plan was read from a file and holds no model.
+
+        Examples:
+            >>> import torch
+            >>> from evenflow.planning import plan
+            >>> made = plan(torch.nn.Linear(64, 4), mup_base=torch.nn.Linear(16, 4))
+            >>> [(len(group["params"]), group["lr"]) for group in made.parameter_groups(0.01)]
+            [(1, 0.0025), (1, 0.01)]
+        """
+        if self.target is None:
+            raise PlanError("this plan was read from a file and holds no model")
+        tensors = dict(self.target.named_parameters())
+        groups: dict[float, list[nn.Parameter]] = {}
+        for row in self.rows:
+            if row.name in tensors and tensors[row.name].requires_grad:
+                groups.setdefault(row.lr_scale, []).append(tensors[row.name])
+        return [{"params": members, "lr": lr * scale} for scale, members in groups.items()]
+
     def table(self, *, fold: bool | None = None, width: int = 160) -> str:
         """The rows as text.
 
@@ -156,7 +183,7 @@ class InitPlan:
         """The head, the table, and what the reader should know."""
         return as_text(self, 160)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The same, for a terminal."""
         yield f"[bold]{self.model}[/], scheme {self.scheme}, seed {self.seed}"
         yield row_table(self.rows, options.max_width)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evenflow.theory import Fans
 
@@ -54,6 +54,7 @@ class Row:
         gain: The factor beside `1 / sqrt(fan_in)`; None where the rule has none.
         aim: Root mean square that the layer's output is meant to have; None where the rule aims at none.
         measured: Root mean square of it on the batch, after the plan was applied; None without a batch.
+        lr_scale: Factor on the learning rate of Adam under muP; 1 elsewhere.
         reason: One sentence: why this rule.
         aliases: Further names of the same tensor.
     """
@@ -70,6 +71,7 @@ class Row:
     gain: float | None = None
     aim: float | None = None
     measured: float | None = None
+    lr_scale: float = 1.0
     reason: str = ""
     aliases: tuple[str, ...] = ()
 
@@ -79,6 +81,15 @@ class Row:
         if not isinstance(value, (int, float)):
             raise TypeError(f"{self.name}: {key} is {value!r}, no number")
         return float(value)
+
+    def scaled(self, factor: float) -> "Row":
+        """The row with draws that are larger by a factor."""
+        sizes = ("mean", "std", "low", "high", "gain")
+        options = {
+            key: value * factor if key in sizes and isinstance(value, (int, float)) else value
+            for key, value in self.options.items()
+        }
+        return replace(self, options=options, gain=None if self.gain is None else self.gain * factor)
 
     @property
     def blocks(self) -> int:

@@ -5,8 +5,6 @@ import tomllib
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-
 from evenflow.errors import PlanError
 from evenflow.planning.row import Row
 from evenflow.planning.validate import validate
@@ -30,7 +28,7 @@ _HEAD: dict[str, type] = {
 _ROW: dict[str, tuple[type, ...]] = {
     "name": (str,), "kind": (str,), "shape": (list, tuple), "rule": (str,), "options": (dict,), "layer": (str,),
     "role": (str,), "activation": (str,), "fans": (list, tuple), "gain": (int, float), "aim": (int, float),
-    "measured": (int, float), "reason": (str,), "aliases": (list, tuple),
+    "measured": (int, float), "lr_scale": (int, float), "reason": (str,), "aliases": (list, tuple),
 }  # fmt: skip
 
 
@@ -127,6 +125,8 @@ def from_json(text: str) -> Any:
 
 def to_toml(data: dict[str, Any]) -> str:
     """TOML with a table for each row."""
+    import tomli_w
+
     return tomli_w.dumps(data)
 
 

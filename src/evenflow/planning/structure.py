@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 from torch import Tensor, nn
 
@@ -45,7 +45,16 @@ def network_of_modules(model: nn.Module) -> Network:
     network = Network(model, layers, notes=[WITHOUT_BATCH])
     _mark_last(layers)
     _mark_branches(model, layers)
+    _add_up_tables(network)
     return network
+
+
+def _add_up_tables(network: Network) -> None:
+    """Tables that are registered one after the other are taken to be added up, as those of tokens and positions are."""
+    for is_table, group in groupby(enumerate(network.layers), key=lambda pair: pair[1].role == "embedding"):
+        indices = [index for index, _ in group]
+        if is_table and len(indices) > 1:
+            network.summed[tuple(indices)] = tuple((index,) for index in indices)
 
 
 def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -72,7 +81,7 @@ def layer_of_module(name: str, module: nn.Module, name_of: NameOf) -> Layer | No
         return None
     by_dim = {found: tensor.dim() for tensor in held if (found := name_of(tensor)) is not None}
     names.sort(key=lambda found: by_dim[found] < 2)
-    role = _role(module, by_dim.values())
+    role = _role(module, max(by_dim.values()))
     return (
         None
         if role is None
@@ -82,12 +91,12 @@ def layer_of_module(name: str, module: nn.Module, name_of: NameOf) -> Layer | No
     )
 
 
-def _role(module: nn.Module, dims: object) -> str | None:
+def _role(module: nn.Module, dimensions: int) -> str | None:
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return "embedding"
     if isinstance(module, nn.RNNBase | nn.RNNCellBase | nn.MultiheadAttention):
         return "opaque"
-    if "norm" in type(module).__name__.lower() and max(dims, default=0) == 1:  # type: ignore[call-overload]
+    if "norm" in type(module).__name__.lower() and dimensions == 1:
         return "norm"
     return "weight" if _fans(module) is not None else None
 
@@ -139,24 +148,24 @@ def _mark_last(layers: list[Layer]) -> None:
 
 def _mark_branches(model: nn.Module, layers: list[Layer]) -> None:
     """The ends of residual branches in stacks of equal blocks that hold a norm."""
-    for stack, block in _blocks(model):
+    for stack in _stacks(model):
         ends = [layer for layer in layers if layer.name.startswith(f"{stack}.") and _is_end(layer)]
-        per_block = Counter(layer.name.removeprefix(f"{stack}.").partition(".")[0] for layer in ends)
-        for layer in ends if block else ():
-            layer.sums, layer.last = sum(per_block.values()), False
-            layer.share = 1 / math.sqrt(layer.sums)
+        for layer in ends:
+            layer.sums, layer.last = len(ends), False
+            layer.share = 1 / math.sqrt(len(ends))
 
 
 def _is_end(layer: Layer) -> bool:
     return bool(BRANCH_END.search(layer.name)) or isinstance(layer.module, nn.MultiheadAttention)
 
 
-def _blocks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _stacks(model: nn.Module) -> Iterator[str]:
+    """The names of lists of equal blocks that hold a norm."""
     for name, module in model.named_modules():
         children = list(module.children())
         alike = len({type(child) for child in children}) == 1 and len(children) > 1
         if isinstance(module, nn.ModuleList | nn.Sequential) and alike and _holds_norm(children[0]):
-            yield name, children[0]
+            yield name
 
 
 def _holds_norm(module: nn.Module) -> bool:

@@ -3,13 +3,13 @@
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from evenflow.planning.row import Row
+
+if TYPE_CHECKING:  # Rich takes longer to import than a small network to initialise
+    from rich.console import RenderableType
+    from rich.table import Table
 
 MOST_ROWS = 40
 WIDE = 110
@@ -23,15 +23,20 @@ NUMBERS = {"fan-in", "gain", "std", "aim", "rms"}
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
-def as_text(renderable: RenderableType, width: int) -> str:
+def as_text(renderable: "RenderableType", width: int) -> str:
     """What Rich would print on a page of this width, without colours."""
+    from rich.console import Console
+
     page = io.StringIO()
     Console(file=page, width=width, color_system=None, highlight=False).print(renderable)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 
-def new_table(headings: Sequence[str], right: Collection[int], wrapped: Collection[int] = ()) -> Table:
+def new_table(headings: Sequence[str], right: Collection[int], wrapped: Collection[int] = ()) -> "Table":
     """An empty table; the columns of numbers are aligned to the right, the last one and those named may wrap."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for place, heading in enumerate(headings):
         wraps = place in wrapped or place == len(headings) - 1
@@ -39,8 +44,10 @@ def new_table(headings: Sequence[str], right: Collection[int], wrapped: Collecti
     return table
 
 
-def row_table(rows: Sequence[Row], width: int, *, fold: bool | None = None) -> Table:
+def row_table(rows: Sequence[Row], width: int, *, fold: bool | None = None) -> "Table":
     """Draw rows, folded where there are many or the page is narrow, or as is asked for."""
+    from rich.text import Text
+
     narrow = width < WIDE
     folded = (narrow or len(rows) > MOST_ROWS) if fold is None else fold
     shown = [place for place, (_, everywhere) in enumerate(COLUMNS) if everywhere or not narrow]
@@ -74,7 +81,7 @@ def _cells(group: Sequence[Row]) -> list[str]:
     return [
         _joint_name([row.name for row in group]),
         size(first.shape),
-        first.rule if len(group) > 1 and first.options else described(first),
+        first.rule if len({described(row) for row in group}) > 1 else described(first),
         over(lambda row: row.fans.fan_in if row.fans else None),
         over(lambda row: row.gain),
         over(lambda row: row.std),

@@ -83,7 +83,8 @@ def sample(function: ArrayFunction, kinks: tuple[float, ...] = ()) -> Sampled:
         >>> abs(sampled.expect(sampled.values) - math.exp(-1 / 2)) < 1e-14
         True
     """
-    edges = np.unique(np.clip([*range(-_REACH, _REACH + 1), *kinks], -_REACH, _REACH).astype(np.float64))
+    inside = (float(min(max(edge, -_REACH), _REACH)) for edge in (*range(-_REACH, _REACH + 1), *kinks))
+    edges = np.array(sorted(set(inside)))
     coarse = _evaluate(function, edges[:-1], edges[1:], math.inf)
     scale = math.sqrt(coarse.expect(coarse.values**2))
     for tolerance in _TOLERANCES:
