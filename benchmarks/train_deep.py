@@ -68,9 +68,9 @@ def main() -> None:
     head = [
         "# A thousand layers",
         "",
-        f"Made by `python benchmarks/train_deep.py` in {(time.time() - begin) / 60:.0f} minutes; torch {torch.__version__}.",
-        f"Plain networks of {LAYERS:,} layers, without normalisation or residual sums, on scikit-learn's digits: {STEPS} steps of",
-        f"Adam at 1e-4 with batches of {BATCH}. The losses are means over ten steps; a guess has 2.3.",
+        f"Made by `python benchmarks/train_deep.py` in {(time.time() - begin) / 60:.0f} minutes.",
+        f"Plain networks of {LAYERS:,} layers, without normalisation or residual sums, on scikit-learn's digits:",
+        f"{STEPS} steps of Adam at 1e-4 with batches of {BATCH}. The losses are means over ten steps; a guess has 2.3.",
         "",
         f"| network | scheme | steps 1 to 10 | until step {STEPS // 2} | until step {STEPS} | test accuracy |",
         "|---|---|---|---|---|---|",

@@ -91,13 +91,18 @@ class Flow:
         ancestors = reduce(or_, (origin.ancestors for origin in origins))
         return Origin(tuple(sorted(layers)), ancestors, any(origin.fresh for origin in origins))
 
-    def join(self, paths: Iterable[Tensor], *, summed: bool) -> None:
-        """Note that paths come together: the layers that only some of them passed are bypassed by the others."""
+    def join(self, paths: Sequence[Tensor], *, summed: bool, broadcast: Sequence[Tensor] = ()) -> None:
+        """Note that paths come together: the layers that only some of them passed are bypassed by the others.
+
+        What is `broadcast` to the others, as embedded positions are to every sample, joins them and bypasses nothing.
+        """
         origins = self._distinct(paths)
         if len(origins) > 1:
             ancestors = [origin.ancestors for origin in origins]
             self.bypassed.update(indices(reduce(or_, ancestors) & ~reduce(and_, ancestors)))
-            self.joins.append(Join(tuple(origins), summed))
+        together = self._distinct([*paths, *broadcast])
+        if len(together) > 1:
+            self.joins.append(Join(tuple(together), summed))
 
     def _distinct(self, tensors: Iterable[Tensor]) -> list[Origin]:
         return list(dict.fromkeys(self._origins[t] for t in tensors if t in self._origins))

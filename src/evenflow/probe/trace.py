@@ -185,16 +185,11 @@ class Tracer(TorchFunctionMode):
         outputs = step.outputs(result)
         if outputs:
             self._note(step)
-            self.flow.join(self._paths(step, outputs[0]), summed=step.name in SUM)
+            paths, summed = joined_paths(step.name, step.operands, outputs[0]), step.name in SUM
+            broadcast = [t for t in step.operands if t.shape != outputs[0].shape and self._is_embedded(t)]
+            self.flow.join(paths, summed=summed, broadcast=broadcast if summed else ())
             self.flow.pass_on(step.operands, outputs)
         return result
-
-    def _paths(self, step: Step, result: Tensor) -> list[Tensor]:
-        """What a function brings together: also embeddings that are the same for every sample, as positions are."""
-        paths = joined_paths(step.name, step.operands, result)
-        if step.name in SUM:
-            paths += [t for t in step.operands if t.shape != result.shape and self._is_embedded(t)]
-        return paths
 
     def _is_embedded(self, tensor: Tensor) -> bool:
         origin = self.flow.origin(tensor)
