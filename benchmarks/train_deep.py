@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import evenflow as ef
 from evenflow.data import digits
 
-LAYERS, STEPS, BATCH = 1000, 150, 64
+LAYERS, STEPS, BATCH = 1000, 200, 64
 SCHEMES = ("auto", "torch", "glorot_normal", "orthogonal")
 
 

@@ -58,13 +58,15 @@ def test_equal_seeds_give_equal_values_also_where_a_process_holds_nothing(ranks_
         assert all(torch.equal(rank["seeds"][name], value) for name, value in model.named_parameters())
 
 
+@pytest.mark.parametrize(("model", "rule"), [("recurrent", "segments"), ("saturating", "balance")])
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_a_plan_reaches_every_element_of_a_sharded_model(ranks_of, world):
-    model = models.Recurrent()
-    initialize_(model, seed=5)
-    whole = dict(model.named_parameters())
+def test_a_plan_reaches_every_element_of_a_sharded_model(ranks_of, world, model, rule):
+    alone = models.PLANNED[model]()
+    initialize_(alone, seed=5)
+    whole = dict(alone.named_parameters())
     for rank in ranks_of(world):
-        written, values = rank["planned"]
+        written, rules, values = rank["planned"][model]
+        assert rule in rules
         assert written == len(whole)
         assert all(torch.equal(values[name], whole[name]) for name in whole)
 

@@ -58,7 +58,7 @@ def test_any_part_of_any_stream_is_the_references(name, key, start, count, data)
 @given(
     name=names,
     key=keys,
-    blocks=st.lists(st.integers(0, 2**62 - 5), max_size=3),
+    blocks=st.lists(st.integers(0, 2**62 - 5), min_size=1, max_size=3),
     width=st.integers(0, 3),
     data=st.data(),
 )

@@ -91,6 +91,11 @@ def own_part(tensor: Tensor, whole: Whole) -> Whole:
     return whole[tuple(slice(part.start, part.stop) for part in _box(tensor))]
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor with the elements that other processes hold too; of a sharded one, every process has to ask."""
+    return tensor.full_tensor() if _is_sharded(tensor) else tensor
+
+
 def own_row(tensor: Tensor, index: int) -> Tensor:
     """Return what this process holds of a row of the whole tensor, which may be nothing."""
     if not _is_sharded(tensor):

@@ -15,8 +15,8 @@ def anywhere(loop: Loop) -> Draw:
     """Return a function that draws from any element on, any number of elements.
 
     Args:
-        loop: `loop(out, key, blocks, *parameters)` fills a table whose rows are whole blocks of 4 elements, each from
-            its own block on.
+        loop: `loop(out, key, blocks, *parameters)` fills a table of one or more rows, each of whole blocks of 4
+            elements from its own block on.
 
     Returns:
         `draw(out, key, start, *parameters)`, which fills `out` with the elements `start` to `start + out.size`. The

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evenflow import init
 from evenflow.errors import PlanError
-from evenflow.init.sharded import by_whole, own_row
+from evenflow.init.sharded import by_whole, own, own_part, own_row, whole
 from evenflow.planning.row import Row
 from evenflow.random import Stream
 
@@ -58,11 +58,13 @@ def _fill_segments(values: tuple[float, ...], tensor: Tensor) -> None:
 
 
 def _balance(row: Row, tensor: Tensor, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
-    weight = tensors[str(row.options["weight"])]
+    weight = whole(tensors[str(row.options["weight"])])
     dim = int(row.options.get("dim", 0))  # type: ignore[arg-type]  # `validate` has looked
     others = [place for place in range(weight.dim()) if place != dim]
     init.normal_(tensor, 0.0, row.number("std"), stream=stream)
     sums = weight.double().sum(others)
     if sums.shape != tensor.shape:
         raise PlanError(f"{row.name}: a bias of shape {tuple(tensor.shape)} cannot balance {tuple(weight.shape)}")
-    tensor.sub_((row.number("mean") * sums).to(tensor.dtype))
+    shift = own_part(tensor, (row.number("mean") * sums).to(tensor.dtype))
+    if shift.numel():
+        own(tensor).sub_(shift)

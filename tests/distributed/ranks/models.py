@@ -46,6 +46,14 @@ class Recurrent(nn.Module):
         return self.head(self.recurrent(self.embedding(tokens))[0])
 
 
+def saturating():
+    """A model whose plan has biases that balance the mean of a sigmoid."""
+    return nn.Sequential(nn.Linear(4, 7), nn.Sigmoid(), nn.Linear(7, 5), nn.Sigmoid(), nn.Linear(5, 3))
+
+
+PLANNED = {"recurrent": Recurrent, "saturating": saturating}
+
+
 def outputs(model, sizes):
     with torch.no_grad():
         return model(torch.linspace(-1, 1, INPUTS * sizes[0]).reshape(INPUTS, sizes[0]))
@@ -119,10 +127,13 @@ def _by_default_generator(world):
 
 
 def _planned(world):
-    """Plan a model, and carry it out where the model is sharded."""
-    model = fully_shard(Recurrent(), mesh=init_device_mesh("cpu", (world,)))
-    planned = initialize_(model, seed=5)
-    return len(planned.audit.written), gathered(model)
+    """Plan models, and carry the plans out where the models are sharded."""
+    found = {}
+    for name, build_model in PLANNED.items():
+        model = fully_shard(build_model(), mesh=init_device_mesh("cpu", (world,)))
+        planned = initialize_(model, seed=5)
+        found[name] = len(planned.audit.written), {row.rule for row in planned.rows}, gathered(model)
+    return found
 
 
 def _flat(world):
