@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from evenflow import checks
 from evenflow.errors import TensorShapeError
-from evenflow.norm.activations import activate, check_activation
+from evenflow.norm.activations import check_activation
 from evenflow.norm.functional import check_batch
 from evenflow.norm.moments import BatchMoments
 from evenflow.norm.normalize import normalize_batch, normalize_population
@@ -94,11 +94,16 @@ class EvenBatchNorm(_BatchNorm):
         self.on_nonfinite = checks.choice("on_nonfinite", on_nonfinite, ["propagate", "skip", "raise"])
         self._widen_running_stats()
 
-    def forward(self, input: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *space"]:  # noqa: A002
+    def forward(
+        self,
+        input: Float[Tensor, "batch channel *space"],  # noqa: A002 - torch's name
+        residual: Float[Tensor, "batch channel *space"] | None = None,
+    ) -> Float[Tensor, "batch channel *space"]:
         """Normalise the batch and, in training, move the running statistics.
 
         Args:
             input: The batch.
+            residual: Added to the normalised batch, before the activation; of the shape of `input`.
 
         Returns:
             The output, in the shape, dtype and memory format of `input`.
@@ -111,12 +116,15 @@ class EvenBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         mean, variance = self.running_mean, self.running_var
         if not self.training and mean is not None and variance is not None:
-            output = normalize_population(input, mean, variance, self.weight, self.bias, self.eps)
-        else:
-            output, moments = normalize_batch(input, self.weight, self.bias, self.eps)
-            if self.training and moments.count > 0:
-                self._track(moments)
-        return activate(self.activation, output)
+            return normalize_population(
+                input, mean, variance, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
+            )
+        output, moments = normalize_batch(
+            input, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
+        )
+        if self.training and moments.count > 0:
+            self._track(moments)
+        return output
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and add what is not torch's default."""

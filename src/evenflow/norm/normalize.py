@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from evenflow.norm.activations import activate
 from evenflow.norm.moments import BatchMoments
 from evenflow.norm.shapes import all_but_channel, beside
 
@@ -36,6 +37,9 @@ def normalize_batch(
     weight: Float[Tensor, " channel"] | None,
     bias: Float[Tensor, " channel"] | None,
     eps: float,
+    *,
+    activation: str | None = None,
+    residual: Float[Tensor, "batch channel *space"] | None = None,
 ) -> tuple[Float[Tensor, "batch channel *space"], BatchMoments]:
     """Normalise with the statistics of the batch.
 
@@ -44,11 +48,18 @@ def normalize_batch(
         weight: Scale of each channel.
         bias: Shift of each channel.
         eps: Added to the variance.
+        activation: Applied to the output; one of `activations.ACTIVATIONS`.
+        residual: Added to the normalised batch, before the activation.
 
     Returns:
         The output, in the dtype and memory format of `x`, and the moments of the batch.
     """
     weight, bias = _affine(x, weight, bias)
+    output, moments = _normalize_batch(x, weight, bias, eps)
+    return activate(activation, output if residual is None else output + residual), moments
+
+
+def _normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, BatchMoments]:
     if x.numel() > 0 and _values_are_hidden():
         return _centred(x, weight, bias, eps)
     output, moments = _native(x, weight, bias, eps)
@@ -64,6 +75,9 @@ def normalize_population(
     weight: Float[Tensor, " channel"] | None,
     bias: Float[Tensor, " channel"] | None,
     eps: float,
+    *,
+    activation: str | None = None,
+    residual: Float[Tensor, "batch channel *space"] | None = None,
 ) -> Float[Tensor, "batch channel *space"]:
     """Normalise with given statistics, as at inference.
 
@@ -74,12 +88,21 @@ def normalize_population(
         weight: Scale of each channel.
         bias: Shift of each channel.
         eps: Added to the variance.
+        activation: Applied to the output; one of `activations.ACTIVATIONS`.
+        residual: Added to the normalised batch, before the activation.
 
     Returns:
         The output, in the dtype and memory format of `x`.
     """
-    dtype = statistics_dtype(x)
     weight, bias = _affine(x, weight, bias)
+    output = _normalize_population(x, mean, variance, weight, bias, eps)
+    return activate(activation, output if residual is None else output + residual)
+
+
+def _normalize_population(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    dtype = statistics_dtype(x)
     mean, variance = mean.to(dtype), variance.to(dtype)
     hidden = _values_are_hidden()
     if not hidden and (x.device.type != "cpu" or _offset(mean, variance, eps) * _unit(dtype) / 2 <= TOLERANCE):
