@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
     "init": BASE | {"theory", "random"},
-    "norm": BASE,
+    "norm": BASE | {"kernels"},
     "clip": BASE,
     "probe": BASE | {"theory", "kernels"},
     "planning": BASE | {"init", "probe", "theory", "random"},
