@@ -22,12 +22,15 @@ WORTH_LOADING = 2**16
 # What one block of channels takes of the cache between two phases; that of a core is 1 to 2 MB today.
 _BLOCK_BYTES = 2**19
 # The elements that are worth a thread's while, and those that are summed in one piece.
-_TASK, _PIECE, _PIECE_ROWS = 2**15, 2**16, 64
+_TASK, _PIECE, _PIECE_ROWS = 2**16, 2**16, 64
 # With fewer channels, threads share the values of each.
 _CHANNELS_TO_SHARE = 4
 _BEFORE, _SUM, _AFTER, _WRITE = 1, 2, 4, 8
 _TABLE_LINES, _LINES = 5, 5
 _FIRST, _MEAN, _VARIANCE, _SCALE, _SHIFT = range(5)
+
+# Activations from this one on call for an exponential, so that the backward pass keeps what it has computed.
+_FIRST_SLOW = 3
 
 _loaded: dict[tuple[Any, ...], tuple[Loop, Loop] | None] = {}
 
@@ -188,13 +191,16 @@ def _load(act: int, keep: bool, rows: bool, element: str) -> tuple[Loop, Loop]:
     inner = "float64" if element == "float64" else "float32"
     array, table = (f"{element}[:, ::1]" if rows else f"{element}[:, :, ::1]"), "float64[:, ::1]"
     numbers = "float64, float64" + 6 * ", int64"
-    key = (act, keep, rows, jit.stamp(activations))
+    stamp = jit.stamp(activations)
+    stash = element != "uint16" and (keep or act >= _FIRST_SLOW)
     return (
         jit.compiled(
-            normalize.forward(*key), f"void({3 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {numbers})"
+            normalize.forward(act, keep, rows, stamp),
+            f"void({3 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {numbers})",
         ),
         jit.compiled(
-            normalize.backward(*key), f"void({5 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {table}, {numbers})"
+            normalize.backward(act, keep, stash, rows, stamp),
+            f"void({5 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {table}, {numbers})",
         ),
     )
 

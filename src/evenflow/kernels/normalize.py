@@ -162,34 +162,63 @@ def write_rows(act: int, keep: bool, x: Array, r: Array, y: Array, n0: int, n1: 
 
 @reduction
 def sum_gradient_planes(
-    act: int, keep: bool, x: Array, r: Array, dy: Array, n0: int, n1: int, c0: int, c1: int, lines: Array, sums: Vectors
-) -> None:
-    """Sum the gradient of what the activation is applied to, alone and times the centred elements."""
+    act: int, keep: bool, stash: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
+    n0: int, n1: int, c0: int, c1: int, lines: Array, sums: Vectors,
+) -> None:  # fmt: skip
+    """Sum the gradient of what the activation is applied to, alone and times the centred elements.
+
+    Where it is to be stashed, it is left for `write_gradient_planes` as the gradient of the residual or of the input.
+    """
     for n in range(n0, n1):
         for c in range(c0, c1):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
             total, products = 0.0, 0.0
             for i in range(x.shape[2]):
                 u = centred(widen(x[n, c, i]), near)
-                g = F64(gradient(act, widen(dy[n, c, i]), argument(u, widen(r[n, c, i]), keep, a, b)))
-                total += g
-                products += g * F64(u)
+                g = gradient(act, widen(dy[n, c, i]), argument(u, widen(r[n, c, i]), keep, a, b))
+                total += F64(g)
+                products += F64(g) * F64(u)
+                if stash and keep:
+                    dr[n, c, i] = narrow(x[n, c, i], g)
+                elif stash:
+                    dx[n, c, i] = narrow(x[n, c, i], g)
             sums[0, c] += total
             sums[1, c] += products
 
 
 @primitive
 def sum_gradient_rows(
-    act: int, keep: bool, x: Array, r: Array, dy: Array, n0: int, n1: int, lines: Array, sums: Vectors
-) -> None:
-    """Sum as `sum_gradient_planes` does."""
-    for n in range(n0, n1):
+    act: int, keep: bool, stash: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
+    n0: int, n1: int, lines: Array, sums: Vectors,
+) -> None:  # fmt: skip
+    """Sum as `sum_gradient_planes` does, two rows at a time."""
+    for n in range(n0, n1 - (n1 - n0) % 2, 2):
+        for c in range(x.shape[1]):
+            near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
+            u = centred(widen(x[n, c]), near)
+            v = centred(widen(x[n + 1, c]), near)
+            g = gradient(act, widen(dy[n, c]), argument(u, widen(r[n, c]), keep, a, b))
+            h = gradient(act, widen(dy[n + 1, c]), argument(v, widen(r[n + 1, c]), keep, a, b))
+            sums[0, c] += F64(g) + F64(h)
+            sums[1, c] += F64(g) * F64(u) + F64(h) * F64(v)
+            if stash and keep:
+                dr[n, c] = narrow(x[n, c], g)
+                dr[n + 1, c] = narrow(x[n, c], h)
+            elif stash:
+                dx[n, c] = narrow(x[n, c], g)
+                dx[n + 1, c] = narrow(x[n, c], h)
+    if (n1 - n0) % 2:
+        n = n1 - 1
         for c in range(x.shape[1]):
             u = centred(widen(x[n, c]), lines[NEAR, c])
             z = argument(u, widen(r[n, c]), keep, lines[FACTOR, c], lines[OFFSET, c])
-            g = F64(gradient(act, widen(dy[n, c]), z))
-            sums[0, c] += g
-            sums[1, c] += g * F64(u)
+            g = gradient(act, widen(dy[n, c]), z)
+            sums[0, c] += F64(g)
+            sums[1, c] += F64(g) * F64(u)
+            if stash and keep:
+                dr[n, c] = narrow(x[n, c], g)
+            elif stash:
+                dx[n, c] = narrow(x[n, c], g)
 
 
 @primitive
@@ -214,7 +243,7 @@ def gradients(
 
 @primitive
 def write_gradient_planes(
-    act: int, keep: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
+    act: int, keep: bool, stash: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
     n0: int, n1: int, c0: int, c1: int, lines: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of the input and of the residual."""
@@ -224,25 +253,31 @@ def write_gradient_planes(
             along, level = lines[ALONG, c], lines[LEVEL, c]
             for i in range(x.shape[2]):
                 u = centred(widen(x[n, c, i]), near)
-                g = gradient(act, widen(dy[n, c, i]), argument(u, widen(r[n, c, i]), keep, a, b))
-                if keep:
-                    dr[n, c, i] = narrow(x[n, c, i], g)
+                if stash:
+                    g = widen(dr[n, c, i]) if keep else widen(dx[n, c, i])
+                else:
+                    g = gradient(act, widen(dy[n, c, i]), argument(u, widen(r[n, c, i]), keep, a, b))
+                    if keep:
+                        dr[n, c, i] = narrow(x[n, c, i], g)
                 dx[n, c, i] = narrow(x[n, c, i], g * a + (u * along + level))
 
 
 @primitive
 def write_gradient_rows(
-    act: int, keep: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
+    act: int, keep: bool, stash: bool, x: Array, r: Array, dy: Array, dx: Array, dr: Array,
     n0: int, n1: int, lines: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of the input and of the residual."""
     for n in range(n0, n1):
         for c in range(x.shape[1]):
             u = centred(widen(x[n, c]), lines[NEAR, c])
-            z = argument(u, widen(r[n, c]), keep, lines[FACTOR, c], lines[OFFSET, c])
-            g = gradient(act, widen(dy[n, c]), z)
-            if keep:
-                dr[n, c] = narrow(x[n, c], g)
+            if stash:
+                g = widen(dr[n, c]) if keep else widen(dx[n, c])
+            else:
+                z = argument(u, widen(r[n, c]), keep, lines[FACTOR, c], lines[OFFSET, c])
+                g = gradient(act, widen(dy[n, c]), z)
+                if keep:
+                    dr[n, c] = narrow(x[n, c], g)
             dx[n, c] = narrow(x[n, c], g * lines[FACTOR, c] + (u * lines[ALONG, c] + lines[LEVEL, c]))
 
 
@@ -278,9 +313,9 @@ def forward(act: int, keep: bool, rows: bool, stamp: int) -> Loop:
     return loop
 
 
-def backward(act: int, keep: bool, rows: bool, stamp: int) -> Loop:
-    """Make the backward loop, as `forward` does that."""
-    chosen = (act, keep, stamp)
+def backward(act: int, keep: bool, stash: bool, rows: bool, stamp: int) -> Loop:
+    """Make the backward loop, as `forward` does that; `stash` computes the slope of the activation once, not twice."""
+    chosen = (act, keep, stash, stamp)
 
     def loop(
         x: Array, r: Array, dy: Array, dx: Array, dr: Array, table: Vectors, lines: Array, sums: Vectors,
@@ -292,15 +327,15 @@ def backward(act: int, keep: bool, rows: bool, stamp: int) -> Loop:
                 coefficients(eps, c, stop, table, lines)
             if phases & SUM:
                 if rows:
-                    sum_gradient_rows(chosen[0], chosen[1], x, r, dy, n0, n1, lines, sums)
+                    sum_gradient_rows(chosen[0], chosen[1], chosen[2], x, r, dy, dx, dr, n0, n1, lines, sums)
                 else:
-                    sum_gradient_planes(chosen[0], chosen[1], x, r, dy, n0, n1, c, stop, lines, sums)
+                    sum_gradient_planes(chosen[0], chosen[1], chosen[2], x, r, dy, dx, dr, n0, n1, c, stop, lines, sums)
             if phases & AFTER:
                 gradients(eps, count, c, stop, table, sums, lines, grads)
             if phases & WRITE:
                 if rows:
-                    write_gradient_rows(chosen[0], chosen[1], x, r, dy, dx, dr, n0, n1, lines)
+                    write_gradient_rows(chosen[0], chosen[1], chosen[2], x, r, dy, dx, dr, n0, n1, lines)
                 else:
-                    write_gradient_planes(chosen[0], chosen[1], x, r, dy, dx, dr, n0, n1, c, stop, lines)
+                    write_gradient_planes(chosen[0], chosen[1], chosen[2], x, r, dy, dx, dr, n0, n1, c, stop, lines)
 
     return loop

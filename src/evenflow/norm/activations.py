@@ -19,6 +19,18 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+_aten = torch.ops.aten
+_BACKWARD: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "relu": lambda g, z: _aten.threshold_backward(g, z, 0),
+    "leaky_relu": lambda g, z: _aten.leaky_relu_backward(g, z, 0.01, False),
+    "silu": lambda g, z: g * torch.sigmoid(z) * (1 + z * torch.sigmoid(-z)),  # torch's cannot be differentiated
+    "gelu": _aten.gelu_backward,
+    "sigmoid": lambda g, z: _aten.sigmoid_backward(g, torch.sigmoid(z)),
+    "tanh": lambda g, z: _aten.tanh_backward(g, torch.tanh(z)),
+    "hardswish": _aten.hardswish_backward,
+}
+
+
 def check_activation(name: str | None) -> str | None:
     """Return `name` if it is None or names an activation.
 
@@ -40,3 +52,8 @@ def check_activation(name: str | None) -> str | None:
 def activate(name: str | None, x: Tensor) -> Tensor:
     """Apply the named activation with torch's default parameters; None leaves `x` as it is."""
     return x if name is None else ACTIVATIONS[name](x)
+
+
+def carry_back(name: str | None, gradient: Tensor, x: Tensor) -> Tensor:
+    """Turn the gradient of the output of `activate` into that of its input, differentiably."""
+    return gradient if name is None else _BACKWARD[name](gradient, x)

@@ -116,9 +116,10 @@ def _array(x: Tensor) -> Array:
     """Return the memory of a dense tensor as planes or as rows."""
     if x.dtype == torch.bfloat16:
         x = x.view(torch.uint16)
-    if x.dim() > 2 and _is_planes(x):
-        return x.reshape(x.shape[0], x.shape[1], -1).numpy()
-    return x.movedim(1, -1).reshape(-1, x.shape[1]).numpy()
+    if x.dim() > 2:
+        x = x.flatten(2) if _is_planes(x) else x.movedim(1, -1).reshape(-1, x.shape[1])
+    array: Array = x.numpy()
+    return array
 
 
 def _empty_like(x: Tensor) -> Tensor:

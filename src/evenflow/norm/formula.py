@@ -1,12 +1,12 @@
 """Batch normalisation as one formula of torch functions, to any order of differentiation."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from evenflow.norm.activations import activate
+from evenflow.norm.activations import activate, carry_back
 from evenflow.norm.shapes import all_but_channel, beside
 
 
@@ -29,17 +29,24 @@ class Parts(NamedTuple):
         """List the parts that are not None."""
         return [part for part in self if part is not None]
 
-    def filled(self, others: Iterable[Tensor]) -> "Parts":
+    def filled(self, others: Iterable[Any]) -> tuple[Any, ...]:
         """Put others in the places of the parts that are not None, in their order."""
         following = iter(others)
-        x, *rest = (None if part is None else next(following) for part in self)
-        return Parts(self.x if x is None else x, *rest)
+        return tuple(None if part is None else next(following) for part in self)
+
+
+class _Lines(NamedTuple):
+    """The lines of Algorithm 1, in float64, so that a mean that is large beside the deviation cancels nothing."""
+
+    mean: Tensor
+    variance: Tensor
+    inverse: Tensor
+    unit: Tensor
+    z: Tensor
 
 
 def normalized(parts: Parts, moments: Tensor | None, eps: float, activation: str | None) -> tuple[Tensor, Tensor]:
     """Return the output and, detached, the moments that it was made with.
-
-    It is computed in float64, so that a mean that is large beside the deviation cancels nothing.
 
     Args:
         parts: What is normalised.
@@ -47,6 +54,39 @@ def normalized(parts: Parts, moments: Tensor | None, eps: float, activation: str
         eps: Added to the variance.
         activation: Its name, or None.
     """
+    lines = _lines(parts, moments, eps)
+    return activate(activation, lines.z).to(parts.x.dtype), torch.stack((lines.mean, lines.variance)).detach()
+
+
+def carried_back(dy: Tensor, parts: Parts, moments: Tensor | None, eps: float, activation: str | None) -> Parts:
+    """Return the gradients of the parts.
+
+    Args:
+        dy: Gradient of the output.
+        parts: What was normalised.
+        moments: Given ones; None takes those of the batch, and the gradient goes through them.
+        eps: Added to the variance.
+        activation: Its name, or None.
+    """
+    x, weight, bias, residual = parts
+    lines, over = _lines(parts, moments, eps), all_but_channel(x)
+    g = carry_back(activation, dy.double(), lines.z)
+    d_bias, d_weight = g.sum(over), (g * lines.unit).sum(over)
+    scale = lines.inverse if weight is None else lines.inverse * weight.double()
+    lost = (
+        0.0
+        if moments is not None
+        else (beside(x, d_bias) + lines.unit * beside(x, d_weight)) / (x.numel() / x.shape[1])
+    )
+    return Parts(
+        ((g - lost) * beside(x, scale)).to(x.dtype),
+        None if weight is None else d_weight.to(weight.dtype),
+        None if bias is None else d_bias.to(bias.dtype),
+        None if residual is None else g.to(residual.dtype),
+    )
+
+
+def _lines(parts: Parts, moments: Tensor | None, eps: float) -> _Lines:
     x, weight, bias, residual = parts
     wide = x.double()
     if moments is None:
@@ -54,11 +94,9 @@ def normalized(parts: Parts, moments: Tensor | None, eps: float, activation: str
         variance = (wide - beside(x, mean)).square().mean(all_but_channel(x))
     else:
         mean, variance = moments.unbind()
-    z = (wide - beside(x, mean)) * beside(x, (variance + eps).rsqrt())
-    if weight is not None:
-        z = z * beside(x, weight.double())
-    if bias is not None:
-        z = z + beside(x, bias.double())
-    if residual is not None:
-        z = z + residual.double()
-    return activate(activation, z).to(x.dtype), torch.stack((mean, variance)).detach()
+    inverse = (variance + eps).rsqrt()
+    unit = (wide - beside(x, mean)) * beside(x, inverse)
+    z = unit if weight is None else unit * beside(x, weight.double())
+    z = z if bias is None else z + beside(x, bias.double())
+    z = z if residual is None else z + residual.double()
+    return _Lines(mean, variance, inverse, unit, z)

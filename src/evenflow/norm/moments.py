@@ -57,6 +57,9 @@ class BatchMoments:
             momentum: $\alpha$, torch's: the weight of the new value.
             accept: A 0-d bool; where it is false the buffer stays. A tensor, so that no device has to wait.
         """
+        if accept is None and running.dtype == new.dtype:
+            running.lerp_(new, momentum)
+            return
         moved = torch.lerp(running.to(new.dtype), new, momentum)
         if accept is not None:
             moved = torch.where(accept, moved, running.to(new.dtype))

@@ -68,12 +68,17 @@ def _is_ours(x: Tensor, residual: Tensor | None, activation: str | None) -> bool
     """Tell whether a kernel normalises this batch: it is on the CPU, and large, or the call is traced."""
     if x.device.type != "cpu" or x.numel() == 0:
         return False
-    return operators.is_transformed() or arrays.kernel(x, residual, activation) is not None
+    return (
+        operators.is_transformed()
+        or operators.is_differentiated_forward()
+        or arrays.kernel(x, residual, activation) is not None
+    )
 
 
 def _moments(x: Tensor, used: Tensor) -> BatchMoments:
-    dtype, count = statistics_dtype(x), _count(x)
-    return BatchMoments(used[0].to(dtype), (used[1] * (count / (count - 1))).to(dtype), count)
+    count = _count(x)
+    mean, variance = used.to(statistics_dtype(x))
+    return BatchMoments(mean, variance * (count / (count - 1)), count)
 
 
 def _normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, BatchMoments]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from evenflow.norm import arrays
-from evenflow.norm.formula import Parts, normalized
+from evenflow.norm.formula import Parts, carried_back, normalized
 
 Gradients = tuple[Tensor | None, ...]
 Settings = tuple[float, str | None, bool]
@@ -26,51 +27,91 @@ def normalize(parts: Parts, moments: Tensor | None, eps: float, activation: str 
         eps: Added to the variance.
         activation: Its name, or None.
     """
-    way: Any = batch_norm if is_transformed() else Normalization.apply
+    if is_differentiated_forward():
+        return normalized(parts, moments, eps, activation)
+    if is_traced():
+        way: Any = batch_norm
+    elif _is_vectorised() or (torch.is_grad_enabled() and any(part.requires_grad for part in parts.there())):
+        way = Normalization.apply
+    else:
+        return _forward(parts, moments, eps, activation)
     y, used = way(*parts, moments, eps, activation)
     return y, used
 
 
+def is_traced() -> bool:
+    """Tell whether this call is compiled or seen by a mode, so that it must be an operator."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
 def is_transformed() -> bool:
-    """Tell whether this call is traced, vectorised or seen by a mode, so that it must be an operator."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
+    """Tell whether values cannot be looked at: the call is traced, vectorised or differentiated as a function."""
+    return is_traced() or _is_vectorised() or is_differentiated_forward()
+
+
+def is_differentiated_forward() -> bool:
+    """Tell whether derivatives go forward with the values, for which only the formula has a rule."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    forward = torch._C._functorch.TransformType.Jvp
+    return forward_ad._current_level >= 0 or any(transform.key() == forward for transform in transforms)
+
+
+def _is_vectorised() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Normalization(torch.autograd.Function):
-    """`normalize` of plain tensors."""
+    """`normalize` of plain tensors, and of those of `torch.func`."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        """Compute it, and keep what it takes to go back."""
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+        """Compute it."""
         *parts, moments, eps, activation = arguments
-        y, used = _forward(Parts(*parts), moments, eps, activation)
-        _keep(ctx, arguments, (y, used))
-        return y, used
+        return _forward(Parts(*parts), moments, eps, activation)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep what it takes to go back."""
+        *parts, moments, eps, activation = inputs
+        ctx.save_for_backward(*parts, output[1])
+        ctx.settings = (eps, activation, moments is not None)
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> Gradients:
         """Carry a gradient back."""
         if dy is None:
             return (None,) * 7
-        way: Any = NormalizationBackward.apply
-        return (*way(dy, *ctx.saved_tensors, *ctx.settings), None, None, None)
+        *parts, moments = ctx.saved_tensors
+        if torch.is_grad_enabled() or _is_vectorised():
+            differentiable: Any = NormalizationBackward.apply
+            return (*differentiable(dy, *parts, moments, *ctx.settings), None, None, None)
+        return (*_backward(dy, Parts(*parts), moments, *ctx.settings), None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        """Lay the vectorised dimension beside the channels: each of its entries has statistics of its own."""
+        return _vectorised(Normalization.apply, info.batch_size, dims, arguments)
 
 
 class NormalizationBackward(torch.autograd.Function):
     """The backward pass of `Normalization`, which can be differentiated in turn."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Parts:
-        """Compute it, and keep what it takes to differentiate it."""
+    def forward(*arguments: Any) -> Parts:
+        """Compute it."""
         dy, *parts, moments, eps, activation, given = arguments
-        ctx.save_for_backward(*arguments[:6])
-        ctx.settings = (eps, activation, given)
-        ctx.set_materialize_grads(False)
         return _backward(dy, Parts(*parts), moments, eps, activation, given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:  # noqa: ARG004 - torch names it
+        """Keep what it takes to differentiate it."""
+        ctx.save_for_backward(*inputs[:6])
+        ctx.settings = inputs[6:]
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, *d_gradients: Tensor | None) -> Gradients:
@@ -78,13 +119,18 @@ class NormalizationBackward(torch.autograd.Function):
         dy, *parts, moments = ctx.saved_tensors
         return _second_order(dy, Parts(*parts), moments, ctx.settings, d_gradients)
 
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        """Lay the vectorised dimension beside the channels."""
+        gradients, places = _vectorised_backward(NormalizationBackward.apply, info.batch_size, dims, arguments)
+        return tuple(gradients), tuple(places)
+
 
 def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str | None) -> tuple[Tensor, Tensor]:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
         return arrays.forward(found, parts, moments, eps)
-    with torch.no_grad():
-        y, used = normalized(parts, moments, eps, activation)
+    y, used = normalized(Parts(*parts.filled(part.detach() for part in parts.there())), moments, eps, activation)
     return torch.empty_like(parts.x).copy_(y), used
 
 
@@ -92,24 +138,25 @@ def _backward(dy: Tensor, parts: Parts, moments: Tensor, eps: float, activation:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
         return arrays.backward(found, dy, parts, moments, eps, given=given)
-    inputs = parts.filled(part.detach().requires_grad_() for part in parts.there())
-    with torch.enable_grad():
-        y, _ = normalized(inputs, moments if given else None, eps, activation)
-    gradients = torch.autograd.grad(y, inputs.there(), dy)
-    return parts.filled(torch.empty_like(part).copy_(d) for part, d in zip(parts.there(), gradients, strict=True))
+    inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
+    gradients = carried_back(dy.detach(), inputs, moments if given else None, eps, activation)
+    laid_out = Parts(parts.x, parts.weight, parts.bias, None if parts.residual is None else parts.x)
+    copies = (torch.empty_like(part).copy_(d) for part, d in zip(laid_out.there(), gradients.there(), strict=True))
+    return Parts(*parts.filled(copies))
 
 
 def _second_order(dy: Tensor, parts: Parts, moments: Tensor, settings: Settings, d_gradients: Gradients) -> Gradients:
-    """Differentiate the backward pass, as the derivative of the derivative of the formula.
+    """Differentiate the formula of the backward pass.
 
     The inputs take a name of their own first, since the gradient of the output may depend on them too.
     """
+    if all(d is None for d in d_gradients):
+        return (None,) * 9
     eps, activation, given = settings
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        dy, inputs = _renamed(dy), parts.filled(map(_renamed, parts.there()))
-        y, _ = normalized(inputs, moments if given else None, eps, activation)
-        firsts = inputs.filled(torch.autograd.grad(y, inputs.there(), dy, create_graph=True))
+        dy, inputs = _renamed(dy), Parts(*parts.filled(map(_renamed, parts.there())))
+        firsts = carried_back(dy, inputs, moments if given else None, eps, activation)
         pairs = [
             (first, d) for first, d in zip(firsts, d_gradients, strict=True) if first is not None and d is not None
         ]
@@ -122,14 +169,6 @@ def _second_order(dy: Tensor, parts: Parts, moments: Tensor, settings: Settings,
 
 def _renamed(part: Tensor) -> Tensor:
     return part.view_as(part) if part.requires_grad else part.detach().requires_grad_()
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *parts, moments, eps, activation = inputs
-    ctx.save_for_backward(*parts, output[1])
-    ctx.settings = (eps, activation, moments is not None)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
 
 
 @torch.library.custom_op("evenflow::batch_norm", mutates_args=(), device_types="cpu")
@@ -171,35 +210,43 @@ def _carry_back(ctx: Any, dy: Tensor | None, _: Tensor | None) -> Gradients:
     return (*gradients, None, None, None)
 
 
-def _keep_all(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001 - torch names it
-    ctx.save_for_backward(*inputs[:6])
-    ctx.settings = inputs[6:]
-
-
 def _carry_back_twice(ctx: Any, d_gradients: list[Tensor]) -> Gradients:
     dy, *parts, moments = ctx.saved_tensors
     return _second_order(dy, Parts(*parts), moments, ctx.settings, Parts(*parts).filled(d_gradients))
 
 
-batch_norm.register_autograd(_carry_back, setup_context=_keep)
-batch_norm_backward.register_autograd(_carry_back_twice, setup_context=_keep_all)
+batch_norm.register_autograd(_carry_back, setup_context=Normalization.setup_context)
+batch_norm_backward.register_autograd(_carry_back_twice, setup_context=NormalizationBackward.setup_context)
 
 
 @batch_norm.register_vmap
-def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-    """Lay the vectorised dimension beside the channels: each of its entries has statistics of its own."""
-    *tensors, eps, activation = arguments
-    y, used = batch_norm(*_folded(tensors, dims, (1, 0, 0, 1, 1), info.batch_size), eps, activation)
-    return (_unfolded(y, 1, info.batch_size), _unfolded(used, 1, info.batch_size)), (1, 1)
+def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+    return _vectorised(batch_norm, info.batch_size, dims, arguments)
 
 
 @batch_norm_backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:
+    gradients, places = _vectorised_backward(batch_norm_backward, info.batch_size, dims, arguments)
+    there = [at for at, gradient in enumerate(gradients) if gradient is not None]
+    return [gradients[at] for at in there], [places[at] for at in there]
+
+
+def _vectorised(function: Any, size: int, dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> tuple[Any, Any]:
+    *tensors, eps, activation = arguments
+    y, used = function(*_folded(tensors, dims, (1, 0, 0, 1, 1), size), eps, activation)
+    return (_unfolded(y, 1, size), _unfolded(used, 1, size)), (1, 1)
+
+
+def _vectorised_backward(
+    function: Any, size: int, dims: tuple[int | None, ...], arguments: tuple[Any, ...]
+) -> tuple[list[Any], list[Any]]:
     *tensors, eps, activation, given = arguments
-    channels = (1, 1, 0, 0, 1, 1)
-    gradients = batch_norm_backward(*_folded(tensors, dims, channels, info.batch_size), eps, activation, given)
-    places = [at for at, part in zip(channels[1:5], tensors[1:5], strict=True) if part is not None]
-    return [_unfolded(d, at, info.batch_size) for d, at in zip(gradients, places, strict=True)], places
+    places = (1, 1, 0, 0, 1, 1)
+    gradients = function(*_folded(tensors, dims, places, size), eps, activation, given)
+    parts = Parts(*tensors[1:5])
+    aligned = parts.filled(gradient for gradient in gradients if gradient is not None)
+    unfolded = [None if d is None else _unfolded(d, at, size) for d, at in zip(aligned, places[1:5], strict=True)]
+    return unfolded, [None if d is None else at for d, at in zip(aligned, places[1:5], strict=True)]
 
 
 def _folded(
