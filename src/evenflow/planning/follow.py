@@ -33,7 +33,7 @@ def follow(model: nn.Module, batch: Batch) -> Network:
 
 
 def _layer(call: LayerCall, *, last: bool) -> Layer:
-    activation = call.activation
+    activation = None if call.gated else call.activation
     return Layer(
         name=call.name,
         kind=call.kind,

@@ -22,6 +22,7 @@ from evenflow.probe.batch import is_signal, tensors_in
 from evenflow.probe.calls import LayerCall, samples_first
 from evenflow.probe.flow import Flow, Origin
 from evenflow.probe.functions import ALGEBRA, SUM, fans_of_matrix, joined_paths, role_of, unit_dim_of
+from evenflow.probe.gates import GATES, PRODUCTS, product_of
 from evenflow.probe.moments import moments
 from evenflow.probe.records import Activation, Moments
 from evenflow.probe.running import ModuleStack, Run
@@ -109,6 +110,8 @@ class Tracer(TorchFunctionMode):
         signal = self._signal(step)
         if signal is not None and (activation := recognise(step.name, step.args, step.kwargs)):
             return self._run_activation(step, signal, *activation)
+        if step.name in PRODUCTS and (gated := self._gated(step)) is not None:
+            return self._run_product(step, *gated)
         return self._run_other(step)
 
     def _signal(self, step: Step) -> Tensor | None:
@@ -171,14 +174,44 @@ class Tracer(TorchFunctionMode):
         if not origin.fresh:
             return self._run_other(step)
         waiting = [self.calls[index] for index in origin.layers if self.calls[index].activation is None]
-        unit_dim = waiting[-1].unit_dim if waiting and pre.dim() > 1 else 0
+        return self._activate(step, waiting[-1] if waiting else None, pre, name, param, origin)
+
+    def _activate(
+        self, step: Step, call: LayerCall | None, pre: Tensor, name: str, param: float | None, origin: Origin
+    ) -> Any:
+        unit_dim = call.unit_dim if call is not None and pre.dim() > 1 else 0
         before, units = self._moments(pre), pre.shape[unit_dim] if pre.dim() else 1
         saturated, dead = saturated_share(name, pre), dead_share(name, pre, unit_dim)
         result = step.run()
-        if waiting:
-            waiting[-1].activation = Activation(name, param, before, self._moments(result), saturated, dead, units)
+        if call is not None:
+            call.activation = Activation(name, param, before, self._moments(result), saturated, dead, units)
         self.flow.put([result], Origin(origin.layers, origin.ancestors))
         return result
+
+    def _gated(self, step: Step) -> tuple[LayerCall, Tensor, Tensor] | None:
+        """The layer whose output a product joins with a gate made of it, the output and the gate."""
+        origins = [self.flow.origin(tensor) for tensor in step.operands]
+        fresh = [t for t, origin in zip(step.operands, origins, strict=True) if origin is not None and origin.fresh]
+        gates = [t for t, origin in zip(step.operands, origins, strict=True) if origin is not None and not origin.fresh]
+        if len(fresh) != 1 or len(gates) != 1 or fresh[0].shape != gates[0].shape or not is_signal(fresh[0]):
+            return None
+        paths = [origin.layers for origin in origins if origin is not None]
+        known = [self.calls[index] for index in paths[0]]
+        found = [call for call in known if call.activation is not None and call.activation.name in GATES]
+        return (found[-1], fresh[0], gates[0]) if paths[0] == paths[1] and found else None
+
+    def _run_product(self, step: Step, call: LayerCall, output: Tensor, gate: Tensor) -> Any:
+        """Take a gate together with what it multiplies for the activation that they make."""
+        with torch._C.DisableTorchFunction():
+            made = product_of(output, gate)
+        if made is None:
+            call.gated = True
+            return self._run_other(step)
+        name, multiple = made
+        with torch._C.DisableTorchFunction():
+            pre = output.detach() * multiple if multiple > 1 else output
+        origin = self.flow.merged(step.operands) or Origin()
+        return self._activate(step, call, pre, name, None, origin)
 
     def _run_other(self, step: Step) -> Any:
         result = step.run()
