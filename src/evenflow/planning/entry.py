@@ -214,6 +214,8 @@ def _rows(
     for index, layer in enumerate(list(network.layers)):
         _rule(scheme, layer)(draft, index, layer)
     loose_rows(draft, partial(_rule, scheme))
+    if draft.zero_branches and not any(layer.sums for layer in network.layers):
+        network.notes.append("zero_gamma: no residual branch was found, so none starts at zero")
     rows = draft.rows | {row.name: row for row in buffer_rows(network.model)}
     rows = _with_aliases(network.model, rows)
     if mup_base is not None:
