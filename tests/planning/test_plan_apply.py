@@ -11,6 +11,7 @@ import evenflow as ef
 from evenflow.errors import ModelError, NoParametersError, ParameterTypeError, ParameterValueError, PlanError
 from evenflow.planning import initialize_, plan
 from evenflow.planning.init_plan import InitPlan
+from evenflow.planning.writing import write
 from evenflow.random import Stream
 
 
@@ -91,6 +92,27 @@ def test_another_seed_gives_other_values():
     assert not torch.equal(first["first.weight"], model.first.weight)
     made.apply_(1)
     assert torch.equal(first["first.weight"], model.first.weight)
+
+
+def test_an_interrupted_plan_can_be_applied_again(monkeypatch):
+    model, whole = Net(), Net()
+    made, before = plan(model), weights(model)
+    written = []
+
+    def interrupted(row, *rest):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(row.name)
+        write(row, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evenflow.planning.init_plan.write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.apply_()
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name not in written)
+    for each in (model, whole):
+        made.apply_(model=each)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole.parameters(), strict=True))
 
 
 def test_frozen_parameters_are_initialised_and_stay_frozen():
