@@ -23,6 +23,7 @@ from evenflow.planning.mup import with_mup
 from evenflow.planning.only import names_in, only_these
 from evenflow.planning.row import PARAMETER, Row
 from evenflow.planning.rules import rule_for
+from evenflow.planning.rules.unknown import unknown_rows
 from evenflow.planning.schemes import MEASURED, SCHEMES, scheme_rows, torch_rows
 from evenflow.planning.structure import network_of_modules
 from evenflow.planning.writing import write
@@ -225,8 +226,9 @@ def _rows(
 
 
 def _rule(scheme: str, layer: Layer) -> Callable[[Draft, int, Layer], Any]:
-    if scheme == "auto":
-        return rule_for(layer)
+    rule = rule_for(layer)
+    if scheme == "auto" or rule is unknown_rows:
+        return rule
     if scheme == "torch":
         return lambda draft, _, known: torch_rows(draft, known)
     return lambda draft, _, known: scheme_rows(draft, scheme, known)
