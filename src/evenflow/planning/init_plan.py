@@ -191,11 +191,13 @@ class InitPlan:
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The same, for a terminal."""
-        yield f"[bold]{self.model}[/], scheme {self.scheme}, seed {self.seed}"
+        from rich.text import Text
+
+        yield Text.assemble((self.model, "bold"), f", scheme {self.scheme}, seed {self.seed}")
         yield row_table(self.rows, options.max_width)
         for label, lines in (("unknown", self.unknown), ("note", self.notes)):
             for line in lines:
-                yield f"[bold]{label}:[/] {line}".replace("[[", "\\[")
+                yield Text.assemble((f"{label}: ", "bold"), line)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as dictionaries, lists, strings and numbers."""
