@@ -1,5 +1,6 @@
 """`evenflow init` as a user calls it: a file that is complete or not there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,73 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
         write_weights(network(), target)
     assert target.read_bytes() == b"older"
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize("place", ["/proc/w.safetensors", "/sys/w.safetensors", "pipe"])
+def test_a_place_that_takes_no_file_is_refused_before_the_work(refused, write, place):
+    name = write()
+    os.mkfifo("pipe")
+    message = refused("init", f"{name}:build", "-o", place, "--data", "nothing")[0]
+    assert message.startswith(f"--output {place}")
+    assert "name another file" in message
+    assert Path("pipe").is_fifo()
+
+
+def test_a_link_leads_to_the_file_that_is_written(cli, write):
+    Path("link.safetensors").symlink_to("real.safetensors")
+    assert cli("init", f"{write()}:build", "-o", "link.safetensors").exit_code == 0
+    assert Path("link.safetensors").is_symlink()
+    assert len(load_file("real.safetensors")) == 4
+
+
+PARTS = """
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        memory = torch.zeros(16, 8)
+        self.a, self.b, self.c = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.a.weight, self.b.weight = nn.Parameter(memory[:8]), nn.Parameter(memory[8:])
+        self.c.weight = nn.Parameter(torch.zeros(8, 4).t())
+"""
+
+
+def test_parts_of_one_memory_and_transposed_weights_are_written_as_they_look(cli, write):
+    assert cli("init", f"{write(PARTS)}:Parts", "-o", "w.safetensors").exit_code == 0
+    found = load_file("w.safetensors")
+    assert [tuple(found[f"{name}.weight"].shape) for name in "abc"] == [(8, 8), (8, 8), (4, 8)]
+    assert not torch.equal(found["a.weight"], found["b.weight"])
+    assert all(found[f"{name}.weight"].std() > 0 for name in "abc")
+
+
+@pytest.mark.parametrize("wrap", ["torch.compile(build(), backend='eager')", "nn.DataParallel(build())"])
+def test_the_names_are_those_of_the_model_inside_its_wrapper(cli, write, wrap):
+    assert cli("init", f"{write(f'def wrapped(): return {wrap}')}:wrapped", "-o", "w.safetensors").exit_code == 0
+    assert set(load_file("w.safetensors")) == set(network().state_dict())
+
+
+STRANGE = """
+class Extra(nn.Linear):
+    def __init__(self): super().__init__(3, 3)
+    def get_extra_state(self): return {"steps": 3}
+    def set_extra_state(self, state): pass
+
+def wide(): return nn.Linear(3, 3, dtype=torch.complex128)
+
+def sparse():
+    model = nn.Linear(3, 3)
+    model.register_buffer("graph", torch.eye(3).to_sparse())
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Extra", "safetensors has no form for _extra_state, which is a dict"),
+        ("wide", "safetensors has no form for weight, a tensor of dtype torch.complex128"),
+        ("sparse", "safetensors has no form for graph, a tensor of dtype torch.float32 and layout torch.sparse_coo"),
+    ],
+)
+def test_what_safetensors_has_no_form_for_is_named(refused, write, name, message):
+    assert message in refused("init", f"{write(STRANGE)}:{name}", "-o", "w.safetensors")[0]
+    assert [path.name for path in Path().iterdir() if "safetensors" in path.name] == []

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import pytest
 import torch
@@ -46,6 +47,19 @@ def test_elements_that_share_memory_are_refused(name):
     with pytest.raises(SharedMemoryError, match="share memory"):
         call(name, expanded)
     assert (expanded == 7).all()
+
+
+def compressed():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's own, of a layout in beta state
+        return torch.eye(4).to_sparse_csr()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("make", [lambda: torch.eye(4).to_sparse(), compressed])
+def test_elements_that_have_no_place_of_their_own_are_refused(name, make):
+    with pytest.raises(TensorDtypeError, match=r"this tensor is torch.*cannot be written one by one"):
+        call(name, make())
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

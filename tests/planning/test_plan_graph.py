@@ -226,6 +226,39 @@ def test_a_layer_of_unknown_kind_is_kept_and_reported():
     assert torch.equal(before, model[1].secret)
 
 
+class Even(nn.Module):
+    """A root-mean-square norm that does not say so in its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(16))
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True)) * self.scale
+
+
+class Damped(nn.Module):
+    """The scale of a residual branch (Touvron et al. 2021)."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.shift = nn.Parameter(torch.full((16,), 1e-3)), nn.Parameter(torch.ones(16))
+
+    def forward(self, x):
+        return x * self.gamma + self.shift
+
+
+@pytest.mark.parametrize("scheme", ["auto", "he_normal", "torch", "zeros"])
+def test_modules_of_the_users_own_keep_the_factors_that_they_were_built_with(scheme):
+    model = nn.Sequential(nn.Linear(16, 16), Even(), nn.Linear(16, 16), Damped(), nn.Linear(16, 2))
+    made = initialize_(model, X, scheme=scheme)
+    assert made.unknown == ()
+    assert (model[1].scale == 1).all()
+    assert (model[3].gamma == 1e-3).all()
+    assert (model[3].shift == 0).all()
+    assert len(made.audit.kept) == 0
+
+
 def test_raw_parameters_by_what_they_meet():
     class Raw(nn.Module):
         def __init__(self):

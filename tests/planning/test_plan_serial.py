@@ -142,3 +142,12 @@ def test_an_edit_that_makes_no_sense_is_refused(changes, message):
 def test_there_is_no_row_of_an_unknown_name():
     with pytest.raises(PlanError, match="no row 'wieght'"):
         ef.plan(nn.Linear(4, 2)).row("wieght")
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are():
+    model = nn.ModuleDict({"[/x]": nn.Linear(3, 3), "[bold]": nn.Linear(3, 3)})
+    made = ef.plan(model)
+    shown = str(made.replace("[/x].bias", reason="[/] is no tag")) + str(made.diff("torch"))
+    assert all(text in shown for text in ("[/x].weight", "[bold].weight", "[/] is no tag"))
+    noted = InitPlan("[/Model]", "auto", 0, made.rows, unknown=("[/x]: what is this?",), notes=("[red]: a note",))
+    assert all(text in str(noted) for text in ("[/Model], scheme auto", "unknown: [/x]: what", "note: [red]: a note"))

@@ -115,6 +115,22 @@ def test_peer_lsuv_packages_skip_the_first_layer_and_leave_the_model_in_evaluati
     assert model.training
 
 
+def test_peer_lsuv_packages_follow_the_order_of_registration_and_crash_on_an_unused_layer():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.unused, self.first = nn.Linear(32, 4), nn.Linear(3, 3), nn.Linear(8, 32)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)))
+
+    model, batch = Backwards(), torch.randn(128, 8)
+    made = initialize_(model, batch, scheme="lsuv")
+    assert rms(model.first(batch)) == pytest.approx(1, abs=0.02)
+    assert rms(model(batch)) == pytest.approx(1, abs=0.02)
+    assert "unused.weight: the batch did not reach it" in made.notes
+
+
 def test_peer_autoinit_passes_unknown_layers_and_assumes_independent_sums():
     class Twice(nn.Module):
         """Adds a path to itself in disguise: the two are not independent, and the next layer has to see that."""

@@ -32,7 +32,7 @@ def init_command(
     from evenflow.cli.model import load_model
     from evenflow.cli.output import say
     from evenflow.cli.user_code import running
-    from evenflow.cli.weights import read_plan, require_file, write_weights
+    from evenflow.cli.weights import read_plan, require_file, require_storable, write_weights
     from evenflow.errors import ParameterValueError
     from evenflow.planning import initialize_
 
@@ -42,6 +42,7 @@ def init_command(
     with redirect_stdout(sys.stderr):
         torch.manual_seed(seed or 0)
         network = load_model(model)
+        require_storable(network)
         if plan is not None:
             audit = read_plan(plan).apply_(seed, model=network)
         else:

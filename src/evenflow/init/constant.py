@@ -90,16 +90,26 @@ def constant_(tensor: Shaped[Tensor, "..."], val: float) -> Tensor:
     References:
         Drop-in for `torch.nn.init.constant_`, which lets NaN pass and cuts 0.5 to 0 in an integer tensor.
     """
-    writable(tensor)
-    if not isinstance(val, Number):
-        raise ParameterTypeError(f"val must be a finite number; got {val!r}")
-    number = complex(val)
-    if not (math.isfinite(number.real) and math.isfinite(number.imag)):
-        raise ParameterValueError(f"val must be a finite number; got {val!r}")
-    if not _holds(tensor.dtype, number):
-        raise ParameterValueError(f"val must be a number that {tensor.dtype} can hold; got {val!r}")
+    number = held(writable(tensor).dtype, val)
     own(tensor).fill_(number if tensor.is_complex() else number.real)
     return tensor
+
+
+def held(dtype: torch.dtype, val: object) -> complex:
+    """Return a value as a number if it is finite and the dtype can hold it.
+
+    Raises:
+        ParameterTypeError: It is no number.
+        ParameterValueError: It is NaN or infinite, or the dtype cannot hold it.
+    """
+    if not isinstance(val, Number):
+        raise ParameterTypeError(f"val must be a finite number; got {val!r}")
+    number: complex = complex(val)  # type: ignore[call-overload]  # every number converts
+    if not (math.isfinite(number.real) and math.isfinite(number.imag)):
+        raise ParameterValueError(f"val must be a finite number; got {val!r}")
+    if not _holds(dtype, number):
+        raise ParameterValueError(f"val must be a number that {dtype} can hold; got {val!r}")
+    return number
 
 
 def _holds(dtype: torch.dtype, number: complex) -> bool:

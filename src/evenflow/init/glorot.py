@@ -29,23 +29,18 @@ def glorot_uniform_(
     times 2.
 
     Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
+        tensor: As for `variance_scaling_`.
         gain: Factor on the standard deviation for the activation that follows, at least 0.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
+        generator: As for `variance_scaling_`.
+        stream: As for `variance_scaling_`.
+        fans: As for `variance_scaling_`.
 
     Returns:
         The same tensor.
 
     Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `gain` is negative, NaN or infinite, a fan is not positive, or generator and
-            stream are both given.
+        ParameterValueError: `gain` is negative, NaN or infinite.
+        EvenflowError: What `variance_scaling_` raises for such a tensor, source or fans.
 
     Examples:
         >>> weight = glorot_uniform_(torch.empty(100, 50))

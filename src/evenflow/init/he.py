@@ -35,24 +35,19 @@ def he_uniform_(
     The 6 under the root is often misread as an epsilon.
 
     Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
+        tensor: As for `variance_scaling_`.
         slope: Negative slope of the rectifier that follows: 0 for ReLU, 0.01 for torch's Leaky-ReLU.
         mode: "fan_in" keeps the size of the signals, "fan_out" that of the gradients.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
+        generator: As for `variance_scaling_`.
+        stream: As for `variance_scaling_`.
+        fans: As for `variance_scaling_`.
 
     Returns:
         The same tensor.
 
     Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: `slope` is NaN or infinite, `mode` is unknown, a fan is not positive, or
-            generator and stream are both given.
+        ParameterValueError: `slope` is NaN or infinite, or `mode` is unknown.
+        EvenflowError: What `variance_scaling_` raises for such a tensor, source or fans.
 
     Examples:
         >>> weight = he_uniform_(torch.empty(50, 600))
@@ -111,26 +106,21 @@ def kaiming_uniform_(
     A tensor without elements is returned with a warning, as by torch.
 
     Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
+        tensor: As for `variance_scaling_`.
         a: Negative slope of the rectifier that follows; used with "leaky_relu" only, as in torch.
         mode: "fan_in" keeps the size of the signals, "fan_out" that of the gradients.
         nonlinearity: The activation that follows, by any name that `calculate_gain` knows.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
+        generator: As for `variance_scaling_`.
+        stream: As for `variance_scaling_`.
+        fans: As for `variance_scaling_`.
 
     Returns:
         The same tensor.
 
     Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
         UnknownActivationError: No activation is known by this name.
-        ParameterValueError: `a` is NaN or infinite, `mode` is unknown, a fan is not positive, or generator
-            and stream are both given.
+        ParameterValueError: `a` is NaN or infinite, or `mode` is unknown.
+        EvenflowError: What `variance_scaling_` raises for such a tensor, source or fans.
 
     Examples:
         >>> weight = kaiming_uniform_(torch.empty(3, 5), nonlinearity="gelu")

@@ -20,22 +20,7 @@ def lecun_uniform_(
 
     $$ w_i \sim U[-a, a), \quad a = \sqrt{3 / \text{fan\_in}}, \quad \mathrm{Var}(w) = 1 / \text{fan\_in} $$
 
-    Args:
-        tensor: A weight, floating-point or complex; the parts of complex numbers have half the variance each.
-        generator: Where the key of the draws comes from; None is torch's default generator.
-        stream: The addressed stream to draw from, in place of a generator.
-        fans: The fans of the layer, as `evenflow.fans(layer)` gives them; without them, those of the shape,
-            by torch's convention (outputs, inputs, ...), which knows no groups and no stride.
-
-    Returns:
-        The same tensor.
-
-    Raises:
-        TensorShapeError: The tensor has fewer than two dimensions and no fans are given.
-        TensorDtypeError: The tensor is neither floating-point nor complex.
-        SharedMemoryError: Elements of the tensor share memory.
-        ParameterTypeError: An argument has the wrong type.
-        ParameterValueError: A fan is not positive, or generator and stream are both given.
+    Arguments, result and errors are those of `variance_scaling_`.
 
     Examples:
         >>> weight = lecun_uniform_(torch.empty(500, 100))

@@ -62,9 +62,8 @@ def orthogonal_(
         2014, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", section
         3.
     """
-    drawable(tensor)
-    of_dimensions(tensor, 2, None, "orthogonal_")
-    factor, parts = checks.real("gain", gain), _parts(blocks, tensor)
+    parts = orthogonal_parts(tensor, blocks)
+    factor = checks.real("gain", gain)
     check_source(generator, stream)
     if tensor.numel() == 0:
         return tensor
@@ -118,8 +117,34 @@ def delta_orthogonal_(
     References:
         Xiao et al. 2018, "Dynamical isometry and a mean field theory of CNNs", algorithm 1.
     """
-    drawable(tensor)
-    of_dimensions(tensor, 3, 5, "delta_orthogonal_")
+    parts = delta_orthogonal_parts(tensor, blocks)
+    factor = checks.real("gain", gain)
+    check_source(generator, stream)
+    if tensor.numel() == 0:
+        return tensor
+    outputs, inputs = tensor.shape[:2]
+    matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream), parts)
+    with one_thread_each():
+        return by_whole(tensor, lambda whole: centre(whole.zero_()).copy_(matrix.mul_(factor)))
+
+
+def orthogonal_parts(tensor: Tensor, blocks: int) -> int:
+    """Return the number of matrices that a tensor can hold, if it can.
+
+    Raises:
+        EvenflowError: What `orthogonal_` raises for such a tensor and such a number.
+    """
+    of_dimensions(drawable(tensor), 2, None, "orthogonal_")
+    return _parts(blocks, tensor)
+
+
+def delta_orthogonal_parts(tensor: Tensor, blocks: int) -> int:
+    """Return the number of matrices that a kernel can hold at its middle, if it can.
+
+    Raises:
+        EvenflowError: What `delta_orthogonal_` raises for such a tensor and such a number.
+    """
+    of_dimensions(drawable(tensor), 3, 5, "delta_orthogonal_")
     parts = _parts(blocks, tensor)
     outputs, inputs = tensor.shape[:2]
     if outputs // parts < inputs:
@@ -127,13 +152,7 @@ def delta_orthogonal_(
             "delta_orthogonal_ needs at least as many output channels as input channels, so that lengths can "
             f"be kept; got {outputs // parts} outputs and {inputs} inputs: use orthogonal_"
         )
-    factor = checks.real("gain", gain)
-    check_source(generator, stream)
-    if tensor.numel() == 0:
-        return tensor
-    matrix = haar(outputs, inputs, tensor.dtype, as_stream(generator, stream), parts)
-    with one_thread_each():
-        return by_whole(tensor, lambda whole: centre(whole.zero_()).copy_(matrix.mul_(factor)))
+    return parts
 
 
 def _parts(blocks: int, tensor: Tensor) -> int:

@@ -1,6 +1,7 @@
 """Which tensors can be initialised in place."""
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -14,6 +15,7 @@ def writable(tensor: object) -> Tensor:
     Raises:
         ParameterTypeError: It is no tensor.
         TensorShapeError: It is a lazy parameter that has no shape yet.
+        TensorDtypeError: It is sparse, nested or quantised.
         MetaTensorError: It has no values yet.
         ShardingError: It is sharded in a way that does not say which elements are here.
         SharedMemoryError: Some of its elements share memory.
@@ -34,6 +36,11 @@ def writable(tensor: object) -> Tensor:
         raise MetaTensorError(
             f"this tensor of shape {tuple(tensor.shape)} lies on the meta device and has no values to write; give it "
             "memory first, with model.to_empty(device=...) or torch.empty_like(tensor, device=...)"
+        )
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
+        kind = "nested" if tensor.is_nested else f"quantised ({tensor.dtype})" if tensor.is_quantized else tensor.layout
+        raise TensorDtypeError(
+            f"this tensor is {kind}, whose elements cannot be written one by one; initialise a dense one and convert it"
         )
     require_placed(tensor)
     if _overlaps(here(tensor)):

@@ -73,7 +73,9 @@ class PlanDifference:
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The differences, for a terminal."""
-        yield f"{len(self.changes)} tensors differ between {self.ours} and {self.theirs}, {self.same} do not"
+        from rich.text import Text
+
+        yield Text(f"{len(self.changes)} tensors differ between {self.ours} and {self.theirs}, {self.same} do not")
         if self.changes:
             yield _table(self, narrow=options.max_width < WIDE)
 
@@ -102,14 +104,17 @@ def _brief(row: Row | None) -> dict[str, Any] | None:
 
 
 def _table(difference: PlanDifference, *, narrow: bool) -> "Table":
+    from rich.text import Text
+
     headings = ("tensor", "shape", difference.ours, "std", difference.theirs, "std", "ratio")
     table = new_table(headings, right={3, 5, 6}, wrapped={0, 1, 2, 4} if narrow else ())
     for change in difference.changes:
         either = change.ours or change.theirs
         shape = size(either.shape) if either else ""
         ratio = "" if change.ratio is None else f"{change.ratio:.3g}"
-        table.add_row(
+        cells = (
             change.name, shape, described(change.ours), std_of(change.ours), described(change.theirs),
             std_of(change.theirs), ratio,
         )  # fmt: skip
+        table.add_row(*map(Text, cells))
     return table

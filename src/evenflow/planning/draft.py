@@ -37,8 +37,11 @@ class Draft:
     def add(
         self, layer: Layer, name: str, rule: str, options: Mapping[str, Option], reason: str, **more: object
     ) -> None:
-        """Write the row of a parameter, unless an earlier call of a layer has done so."""
-        if name not in self.rows:
+        """Write the row of a parameter, unless an earlier call of a layer has done so, or its dtype takes no draws."""
+        tensor = self.tensors[name]
+        if rule not in ("keep", "constant", "segments") and not (tensor.is_floating_point() or tensor.is_complex()):
+            self.keep(layer, name, f"its dtype is {tensor.dtype}, which takes no random draws")
+        elif name not in self.rows:
             shape = tuple(self.tensors[name].shape)
             facts = {"layer": layer.name, "reason": reason, **more}
             self.rows[name] = Row(name, PARAMETER, shape, rule, dict(options), **facts)  # type: ignore[arg-type]

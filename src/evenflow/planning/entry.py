@@ -10,17 +10,20 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from evenflow import checks
 from evenflow.errors import ModelError, NoParametersError, ParameterTypeError, ParameterValueError
 from evenflow.planning.correct import Correction
 from evenflow.planning.draft import Draft
+from evenflow.planning.fit import require_fit
 from evenflow.planning.follow import follow
 from evenflow.planning.init_plan import InitPlan
 from evenflow.planning.layer import Layer, Network
 from evenflow.planning.loose import buffer_rows, loose_rows
 from evenflow.planning.mup import with_mup
-from evenflow.planning.only import only_these
+from evenflow.planning.only import names_in, only_these
 from evenflow.planning.row import PARAMETER, Row
 from evenflow.planning.rules import rule_for
+from evenflow.planning.rules.unknown import unknown_rows
 from evenflow.planning.schemes import MEASURED, SCHEMES, scheme_rows, torch_rows
 from evenflow.planning.structure import network_of_modules
 from evenflow.planning.writing import write
@@ -67,14 +70,18 @@ def plan(
             the root of their number.
         mup_base: The same model at the width where the learning rate was chosen, on any device, for the multipliers
             of muP: `Row.lr_scale`, `InitPlan.parameter_groups`, and the size of the outputs.
-        only: Names of parameters, buffers or modules; all other tensors keep their values.
+        only: Names of parameters, buffers or modules; all other tensors keep their values. A tied tensor is meant when
+            all its names are given, or a module that holds it: what a checkpoint lacks under one name may have come
+            with the other.
 
     Raises:
-        ParameterTypeError: `model` is no module, or `scheme` or a name in `only` no string.
-        ParameterValueError: There is no such scheme, or nothing of a name in `only`; "lsuv" without a batch.
+        ParameterTypeError: `model` is no module, `scheme` no string, `seed` no integer, or `only` no list of strings.
+        ParameterValueError: There is no such scheme, or nothing of a name in `only`; "lsuv" without a batch; `seed`
+            does not fit 64 bits.
         NoParametersError: The model has no parameters.
         PlanError: `mup_base` has other parameters.
-        ModelError: It is scripted or lazy; or, with a batch, it raises, lies on the meta device, or is sharded.
+        ModelError: It is scripted, lazy, or was built under inference mode; or, with a batch, it raises, lies on the
+            meta device, or is sharded.
         BatchError: The batch has an unknown form or is empty.
 
     Examples:
@@ -91,9 +98,10 @@ def plan(
         initialization", and Radford et al. 2019, section 2.3, for residual branches. Jozefowicz et al. 2015 for the
         forget gate. Yang et al. 2022, "Tensor Programs V", table 3, for muP.
     """
-    model = unwrapped(model)
-    _require_plannable(model, scheme, batch)
-    chosen = None if only is None else list(only)
+    seed = checks.integer("seed", seed, low=-(2**63), high=2**63 - 1)
+    outer, model = model, unwrapped(model)
+    _require_plannable(model, scheme, batch, mup_base)
+    chosen = None if only is None else names_in(only, outer)
     if batch is None:
         if scheme in MEASURED:
             raise ParameterValueError(f"scheme {scheme!r} measures the layers on data; pass a batch")
@@ -160,13 +168,15 @@ def initialize_(
     return replace(made, audit=made.apply_())
 
 
-def _require_plannable(model: nn.Module, scheme: str, batch: object) -> None:
+def _require_plannable(model: nn.Module, scheme: str, batch: object, mup_base: object) -> None:
     if not isinstance(scheme, str):
         raise ParameterTypeError(f"scheme must be a string; got {scheme!r}")
     if scheme not in NAMES:
         close = difflib.get_close_matches(scheme, NAMES, n=2)
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"one of {', '.join(NAMES)}"
         raise ParameterValueError(f"scheme is unknown: {scheme!r}; {hint}")
+    if mup_base is not None and not isinstance(mup_base, nn.Module):
+        raise ParameterTypeError(f"mup_base must be a torch.nn.Module; got {type(mup_base).__name__}")
     kind = type(model).__name__
     parameters = dict(model.named_parameters())
     if isinstance(model, torch.jit.ScriptModule):
@@ -176,6 +186,12 @@ def _require_plannable(model: nn.Module, scheme: str, batch: object) -> None:
     lazy = next((name for name, parameter in parameters.items() if is_lazy(parameter)), None)
     if lazy is not None:
         raise ModelError(f"{kind} is lazy ({lazy} has no shape yet); run it once on one batch, then ask again")
+    inference = next((name for name, parameter in parameters.items() if parameter.is_inference()), None)
+    if inference is not None:
+        raise ModelError(
+            f"{kind} was built under torch.inference_mode, so {inference} can neither be written nor trained; build it "
+            "outside"
+        )
     if batch is None:
         return
     meta = next((name for name, p in parameters.items() if p.is_meta), None)
@@ -199,17 +215,20 @@ def _rows(
     for index, layer in enumerate(list(network.layers)):
         _rule(scheme, layer)(draft, index, layer)
     loose_rows(draft, partial(_rule, scheme))
+    if draft.zero_branches and not any(layer.sums for layer in network.layers):
+        network.notes.append("zero_gamma: no residual branch was found, so none starts at zero")
     rows = draft.rows | {row.name: row for row in buffer_rows(network.model)}
     rows = _with_aliases(network.model, rows)
     if mup_base is not None:
         narrow = _rows(network_of_modules(unwrapped(mup_base)), scheme, zero_gamma=False, mup_base=None, only=None)
         rows = with_mup(rows, narrow, network.notes)
-    return rows if only is None else only_these(rows, only)
+    return rows if only is None else only_these(rows, only, network.notes)
 
 
 def _rule(scheme: str, layer: Layer) -> Callable[[Draft, int, Layer], Any]:
-    if scheme == "auto":
-        return rule_for(layer)
+    rule = rule_for(layer)
+    if scheme == "auto" or rule is unknown_rows:
+        return rule
     if scheme == "torch":
         return lambda draft, _, known: torch_rows(draft, known)
     return lambda draft, _, known: scheme_rows(draft, scheme, known)
@@ -230,7 +249,7 @@ def _with_aliases(model: nn.Module, rows: dict[str, Row]) -> dict[str, Row]:
 def _corrected(network: Network, rows: dict[str, Row], batch: Batch, seed: int) -> dict[str, Row]:
     """The rows after one pass in which every weight was scaled to what its rule means. Overwrites the model."""
     model = network.model
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    tensors = require_fit(tuple(rows.values()), model)
     for name, row in rows.items():
         write(row, tensors[name], seed, tensors)
     correction = Correction(model, {name: row for name, row in rows.items() if row.kind == PARAMETER}, seed)

@@ -24,7 +24,8 @@ def follow(model: nn.Module, batch: Batch) -> Network:
     tracer = Tracer(model, histograms=False)
     forward(model, batch, tracer)
     read = {source for call in tracer.calls for source in call.sources}
-    layers = [_layer(call, last=call.index not in read) for call in tracer.calls]
+    read |= {index - 1 for index in tracer.lost}  # most likely, what went out of sight came from there
+    layers = [_layer(call, last=call.index not in read, lost=call.index in tracer.lost) for call in tracer.calls]
     network = Network(model, layers, uses=tracer.uses, traced=True)
     network.unknown.extend(_unknown(tracer))
     weigh_sums(network, tracer.flow.joins)
@@ -32,8 +33,8 @@ def follow(model: nn.Module, batch: Batch) -> Network:
     return network
 
 
-def _layer(call: LayerCall, *, last: bool) -> Layer:
-    activation = call.activation
+def _layer(call: LayerCall, *, last: bool, lost: bool) -> Layer:
+    activation = None if call.gated else call.activation
     return Layer(
         name=call.name,
         kind=call.kind,
@@ -46,6 +47,7 @@ def _layer(call: LayerCall, *, last: bool) -> Layer:
         activation=None if activation is None else (activation.name, activation.param),
         normalised=call.normalised,
         last=last and call.role == "weight",
+        lost=lost,
     )
 
 
@@ -55,6 +57,8 @@ def _size(rms: float) -> float:
 
 
 def _unknown(tracer: Tracer) -> Iterator[str]:
+    for name in dict.fromkeys(tracer.calls[index].name for index in tracer.lost):
+        yield f"{name}: it reads what no function in sight made, but a scripted one, or NumPy; or it is a constant"
     for function, place in tracer.functions.items():
         if function not in KNOWN:
             where = f" in {place}" if place else ""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 from torch import nn
 
 from evenflow import checks
-from evenflow.errors import PlanError
+from evenflow.errors import ParameterTypeError, PlanError
 from evenflow.planning import serial
-from evenflow.planning.audit import Audit, audited, require_fit, versions
+from evenflow.planning.audit import Audit, audited, versions
 from evenflow.planning.difference import PlanDifference, compare
+from evenflow.planning.fit import require_fit
 from evenflow.planning.row import Row
 from evenflow.planning.table import as_text, row_table
 from evenflow.planning.validate import validate
@@ -49,7 +50,8 @@ class InitPlan:
         """Write every row into the model. Each value depends on the seed, the tensor's name and its index alone.
 
         Everything is checked before anything is written: that rows and tensors belong together one to one, their
-        shapes, and the numbers of every rule. Frozen parameters are written too.
+        shapes, and the numbers of every rule. Frozen parameters are written too. An interruption (Ctrl-C) in between
+        leaves some tensors written and others not; to apply the plan again gives what an uninterrupted call would.
 
         Args:
             seed: Seed of the draws; the plan's own by default.
@@ -60,6 +62,7 @@ class InitPlan:
 
         Raises:
             PlanError: The plan does not fit the model, or was read from a file and no model is given.
+            EvenflowError: What the initialiser of a rule raises for its tensor, with the tensor's name.
             ParameterTypeError: The seed is no integer, or the model no module.
             ParameterValueError: The seed does not fit 64 bits.
 
@@ -74,14 +77,13 @@ class InitPlan:
         target = self.target if model is None else unwrapped(model)
         if target is None:
             raise PlanError("this plan was read from a file and holds no model; pass apply_(model=...)")
-        for row in self.rows:
-            validate(row)
-        tensors = require_fit(self.rows, target)
+        rows = tuple(map(validate, self.rows))
+        tensors = require_fit(rows, target)
         before = versions(tensors)
         # A bias that balances a weight needs it to be there.
-        for row in sorted(self.rows, key=lambda row: row.rule == "balance"):
+        for row in sorted(rows, key=lambda row: row.rule == "balance"):
             write(row, tensors[row.name], key, tensors)
-        return audited(self.rows, tensors, before)
+        return audited(rows, tensors, before)
 
     def row(self, name: str) -> Row:
         """The row of a tensor, by its name or one of its aliases.
@@ -118,7 +120,7 @@ class InitPlan:
             new = replace(old, **changes)
         except TypeError as error:
             raise PlanError(f"{name}: {error}") from None
-        validate(new)
+        new = validate(new)
         return replace(self, rows=tuple(new if row is old else row for row in self.rows), audit=None)
 
     def diff(self, other: "InitPlan | str") -> PlanDifference:
@@ -129,6 +131,8 @@ class InitPlan:
 
         Raises:
             PlanError: It is the name of a scheme, and this plan was read from a file.
+            ParameterTypeError: It is neither.
+            ParameterValueError: There is no such scheme.
 
         Examples:
             >>> import torch
@@ -142,6 +146,8 @@ class InitPlan:
                     "this plan was read from a file and holds no model; pass another plan to compare it with"
                 )
             other = self.again(other)
+        if not isinstance(other, InitPlan):
+            raise ParameterTypeError(f"other must be a plan or the name of a scheme; got {type(other).__name__}")
         return compare(self.scheme, self.rows, other.scheme, other.rows)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
@@ -185,11 +191,13 @@ class InitPlan:
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         """The same, for a terminal."""
-        yield f"[bold]{self.model}[/], scheme {self.scheme}, seed {self.seed}"
+        from rich.text import Text
+
+        yield Text.assemble((self.model, "bold"), f", scheme {self.scheme}, seed {self.seed}")
         yield row_table(self.rows, options.max_width)
         for label, lines in (("unknown", self.unknown), ("note", self.notes)):
             for line in lines:
-                yield f"[bold]{label}:[/] {line}".replace("[[", "\\[")
+                yield Text.assemble((f"{label}: ", "bold"), line)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as dictionaries, lists, strings and numbers."""

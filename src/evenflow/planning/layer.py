@@ -23,6 +23,7 @@ class Layer:
         activation: Name and parameter of the function that follows; None where there is none.
         normalised: Whether a normalisation reads its output.
         last: Whether no other layer reads its output.
+        lost: Whether it reads what nothing in sight made.
         share: What its output is multiplied by, so that the sum that it takes part in keeps its size.
         sums: How many residual sums the stream has that this layer ends a branch of; 0 where it ends none.
     """
@@ -38,6 +39,7 @@ class Layer:
     activation: tuple[str, float | None] | None = None
     normalised: bool = False
     last: bool = False
+    lost: bool = False
     share: float = 1.0
     sums: int = 0
 

@@ -97,6 +97,19 @@ class Row:
         return int(self.number("blocks")) if "blocks" in self.options else 1
 
     @property
+    def values(self) -> tuple[float, ...]:
+        """The values of the segments."""
+        values = self.options["values"]
+        if not isinstance(values, tuple):
+            raise TypeError(f"{self.name}: values is {values!r}, no tuple")
+        return values
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the balanced weight that counts the outputs."""
+        return int(self.number("dim")) if "dim" in self.options else 0
+
+    @property
     def std(self) -> float | None:
         """Standard deviation that the elements are meant to have; None where the rule does not tell."""
         if self.rule == "normal":

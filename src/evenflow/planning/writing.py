@@ -28,7 +28,7 @@ def write(row: Row, tensor: Tensor, seed: int, tensors: Mapping[str, Tensor]) ->
         case "keep":
             return
         case "constant":
-            tensor.fill_(row.number("value"))
+            init.constant_(tensor, row.number("value"))
         case "normal":
             init.normal_(tensor, row.number("mean"), row.number("std"), stream=stream)
             if "padding_idx" in row.options:
@@ -43,9 +43,7 @@ def write(row: Row, tensor: Tensor, seed: int, tensors: Mapping[str, Tensor]) ->
         case "delta_orthogonal":
             init.delta_orthogonal_(tensor, row.number("gain"), blocks=row.blocks, stream=stream)
         case "segments":
-            values = row.options["values"]
-            assert isinstance(values, tuple)  # `validate` has looked
-            by_whole(tensor, partial(_fill_segments, values))
+            by_whole(tensor, partial(_fill_segments, row.values))
         case "balance":
             _balance(row, tensor, stream, tensors)
         case _:
@@ -59,12 +57,9 @@ def _fill_segments(values: tuple[float, ...], tensor: Tensor) -> None:
 
 def _balance(row: Row, tensor: Tensor, stream: Stream, tensors: Mapping[str, Tensor]) -> None:
     weight = whole(tensors[str(row.options["weight"])])
-    dim = int(row.options.get("dim", 0))  # type: ignore[arg-type]  # `validate` has looked
-    others = [place for place in range(weight.dim()) if place != dim]
+    others = [place for place in range(weight.dim()) if place != row.dim]
     init.normal_(tensor, 0.0, row.number("std"), stream=stream)
-    sums = weight.double().sum(others)
-    if sums.shape != tensor.shape:
-        raise PlanError(f"{row.name}: a bias of shape {tuple(tensor.shape)} cannot balance {tuple(weight.shape)}")
+    sums = weight.double().sum(others) if others else weight.double()
     shift = own_part(tensor, (row.number("mean") * sums).to(tensor.dtype))
     if shift.numel():
         own(tensor).sub_(shift)

@@ -18,7 +18,7 @@ class LayerCall:
 
     The fields are those of `LayerRecord`, and: `module`, which knows its fans; `matrix_fans`, those of a bare weight;
     `unit_dim`, the dimension of the output that counts the units; `linear_input`, whether no activation lies between
-    the sources and this layer.
+    the sources and this layer; `gated`, whether its activation multiplies the output again, so that it is not all.
     """
 
     index: int
@@ -36,6 +36,7 @@ class LayerCall:
     swapped: bool = False
     normalised: bool = False
     activation: Activation | None = None
+    gated: bool = False
     gradients: dict[int, Moments] = field(default_factory=dict)
 
     def receive(self, place: int, gradient: Tensor) -> None:

@@ -47,6 +47,7 @@ class Flow:
         self.joins: list[Join] = []
         self._origins: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self._owners: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._made: WeakIdKeyDictionary = WeakIdKeyDictionary()
         named = [*((name, t) for name, t in model.named_parameters()), *(("", t) for t in model.buffers())]
         self._own = {id(tensor): tensor for _, tensor in named}
         for name, tensor in named:
@@ -60,6 +61,10 @@ class Flow:
     def is_owned(self, tensor: Tensor) -> bool:
         """Whether a tensor was made of parameters and buffers alone."""
         return tensor in self._owners and tensor not in self._origins
+
+    def is_lost(self, tensor: Tensor) -> bool:
+        """Whether nothing in sight made a tensor: a scripted function did, or one that left torch on its way."""
+        return not any(tensor in known for known in (self._origins, self._owners, self._made))
 
     def owners(self, tensors: Iterable[Tensor]) -> tuple[str, ...]:
         """Names of the parameters that the owned ones among the tensors were made of, each once."""
@@ -78,9 +83,13 @@ class Flow:
             self.put(results, origin)
             return
         names = self.owners(operands)
-        if names or (operands and all(t in self._owners for t in operands)):
-            for tensor in results:
+        is_owned = names or (operands and all(t in self._owners for t in operands))
+        is_made = not any(map(self.is_lost, operands))
+        for tensor in results:
+            if is_owned:
                 self._owners[tensor] = names
+            elif is_made:
+                self._made[tensor] = True
 
     def merged(self, operands: Iterable[Tensor]) -> Origin | None:
         """The common origin of several tensors; None when none of them has one."""

@@ -1,5 +1,6 @@
 """What the torch functions mean to a tracer: which apply weights, which normalise, which join paths."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -17,6 +18,9 @@ LINEAR = PRODUCT | {
 }  # fmt: skip
 
 EMBEDDING = {"embedding", "embedding_bag"}
+
+# With numbers that come with the data these are embeddings too.
+LOOKUPS = {"__getitem__", "index_select"}
 
 NORM = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
@@ -70,4 +74,33 @@ def fans_of_matrix(function: str, shape: Sequence[int], *, leads: bool) -> Fans 
     if len(shape) < 2 or (function != "linear" and function not in PRODUCT):
         return None
     outputs, inputs = shape[-2:] if leads or function == "linear" else reversed(shape[-2:])
+    return Fans(float(inputs), float(outputs))
+
+
+def fans_of_einsum(equation: object, shape: Sequence[int], place: int) -> Fans | None:
+    """Fans of a weight in a sum of products: what is summed over it, and the outputs that it alone counts.
+
+    Args:
+        equation: Such as "bi,oi->bo"; an ellipsis may stand for dimensions of the others.
+        shape: The weight's shape.
+        place: Which term is the weight's.
+
+    Returns:
+        The fans; None where the equation is no such string.
+
+    Examples:
+        >>> fans_of_einsum("...td, hde -> ...hte", (8, 64, 16), 1)
+        Fans(fan_in=64.0, fan_out=128.0)
+    """
+    if not isinstance(equation, str):
+        return None
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    term, others = terms[place], set("".join(terms[:place] + terms[place + 1 :]))
+    if len(set(term)) < len(term) or len(term) != len(shape) or "." in term:
+        return None
+    kept = set(right) if arrow else {letter for letter in left if left.count(letter) == 1}
+    sizes = dict(zip(term, shape, strict=True))
+    inputs = math.prod(size for letter, size in sizes.items() if letter not in kept)
+    outputs = math.prod(size for letter, size in sizes.items() if letter in kept and letter not in others)
     return Fans(float(inputs), float(outputs))

@@ -21,11 +21,24 @@ from evenflow.probe.activations import dead_share, recognise, saturated_share
 from evenflow.probe.batch import is_signal, tensors_in
 from evenflow.probe.calls import LayerCall, samples_first
 from evenflow.probe.flow import Flow, Origin
-from evenflow.probe.functions import ALGEBRA, SUM, fans_of_matrix, joined_paths, role_of, unit_dim_of
+from evenflow.probe.functions import (
+    ALGEBRA,
+    LOOKUPS,
+    SUM,
+    fans_of_einsum,
+    fans_of_matrix,
+    joined_paths,
+    role_of,
+    unit_dim_of,
+)
+from evenflow.probe.gates import GATES, PRODUCTS, product_of
 from evenflow.probe.moments import moments
 from evenflow.probe.records import Activation, Moments
 from evenflow.probe.running import ModuleStack, Run
 from evenflow.theory import Fans
+
+# What the functions inside a transform of torch.func are told as.
+TRANSFORM = "a transform of torch.func"
 
 
 class Step:
@@ -62,6 +75,7 @@ class Tracer(TorchFunctionMode):
         functions: The functions that the signal passed beside layers and activations, each with the first module that
             called it.
         uses: The first such function that a parameter met the signal in, by the parameter's name.
+        lost: Indices of the layers that read what nothing in sight made.
     """
 
     def __init__(self, model: nn.Module, *, histograms: bool = True) -> None:
@@ -72,6 +86,7 @@ class Tracer(TorchFunctionMode):
         self.stack = ModuleStack(model)
         self.functions: dict[str, str] = {}
         self.uses: dict[str, str] = {}
+        self.lost: list[int] = []
         self._histograms = histograms
         self._parameters = dict(model.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
@@ -100,7 +115,10 @@ class Tracer(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run `func`, and note what it did to the signal."""
-        if not self.stack or _is_transforming():
+        if not self.stack:
+            return func(*args, **(kwargs or {}))
+        if _is_transforming():
+            self.functions.setdefault(TRANSFORM, self.stack.innermost.name)
             return func(*args, **(kwargs or {}))
         step = Step(func, args, kwargs or {})
         role = self._role(step)
@@ -109,6 +127,8 @@ class Tracer(TorchFunctionMode):
         signal = self._signal(step)
         if signal is not None and (activation := recognise(step.name, step.args, step.kwargs)):
             return self._run_activation(step, signal, *activation)
+        if step.name in PRODUCTS and (gated := self._gated(step)) is not None:
+            return self._run_product(step, *gated)
         return self._run_other(step)
 
     def _signal(self, step: Step) -> Tensor | None:
@@ -116,10 +136,19 @@ class Tracer(TorchFunctionMode):
 
     def _role(self, step: Step) -> str | None:
         """The role of the layer that a function makes; None when it makes none, or a weight out of weights."""
-        role = role_of(step.name)
+        role = "embedding" if self._is_looked_up(step) else role_of(step.name)
         if role is None or (step.name in ALGEBRA and all(self.flow.is_owned(t) for t in step.operands)):
             return None
         return role if role == "norm" or self.flow.owners(step.operands) else None
+
+    def _is_looked_up(self, step: Step) -> bool:
+        """Whether a function picks rows of a parameter by numbers that come from outside, as an embedding does."""
+        if step.name not in LOOKUPS or len(step.operands) < 2:
+            return False
+        table, *others = step.operands
+        if id(table) not in self._names or table.dim() < 2:
+            return False
+        return any(t.dtype in (torch.int32, torch.int64) and not self.flow.is_owned(t) for t in others)
 
     def _run_layer(self, step: Step, role: str) -> Any:
         read = self._read(step, role)
@@ -133,6 +162,8 @@ class Tracer(TorchFunctionMode):
         if not outputs:
             return result
         origin = self.flow.merged(step.operands) or Origin()
+        if read is not None and self.flow.is_lost(read):
+            self.lost.append(len(self.calls))
         name, kind, module = self._identity(step.name, role, names)
         call = LayerCall(
             index=len(self.calls),
@@ -171,14 +202,44 @@ class Tracer(TorchFunctionMode):
         if not origin.fresh:
             return self._run_other(step)
         waiting = [self.calls[index] for index in origin.layers if self.calls[index].activation is None]
-        unit_dim = waiting[-1].unit_dim if waiting and pre.dim() > 1 else 0
+        return self._activate(step, waiting[-1] if waiting else None, pre, name, param, origin)
+
+    def _activate(
+        self, step: Step, call: LayerCall | None, pre: Tensor, name: str, param: float | None, origin: Origin
+    ) -> Any:
+        unit_dim = call.unit_dim if call is not None and pre.dim() > 1 else 0
         before, units = self._moments(pre), pre.shape[unit_dim] if pre.dim() else 1
         saturated, dead = saturated_share(name, pre), dead_share(name, pre, unit_dim)
         result = step.run()
-        if waiting:
-            waiting[-1].activation = Activation(name, param, before, self._moments(result), saturated, dead, units)
+        if call is not None:
+            call.activation = Activation(name, param, before, self._moments(result), saturated, dead, units)
         self.flow.put([result], Origin(origin.layers, origin.ancestors))
         return result
+
+    def _gated(self, step: Step) -> tuple[LayerCall, Tensor, Tensor] | None:
+        """The layer whose output a product joins with a gate made of it, the output and the gate."""
+        origins = [self.flow.origin(tensor) for tensor in step.operands]
+        fresh = [t for t, origin in zip(step.operands, origins, strict=True) if origin is not None and origin.fresh]
+        gates = [t for t, origin in zip(step.operands, origins, strict=True) if origin is not None and not origin.fresh]
+        if len(fresh) != 1 or len(gates) != 1 or fresh[0].shape != gates[0].shape or not is_signal(fresh[0]):
+            return None
+        paths = [origin.layers for origin in origins if origin is not None]
+        known = [self.calls[index] for index in paths[0]]
+        found = [call for call in known if call.activation is not None and call.activation.name in GATES]
+        return (found[-1], fresh[0], gates[0]) if paths[0] == paths[1] and found else None
+
+    def _run_product(self, step: Step, call: LayerCall, output: Tensor, gate: Tensor) -> Any:
+        """Take a gate together with what it multiplies for the activation that they make."""
+        with torch._C.DisableTorchFunction():
+            made = product_of(output, gate)
+        if made is None:
+            call.gated = True
+            return self._run_other(step)
+        name, multiple = made
+        with torch._C.DisableTorchFunction():
+            pre = output.detach() * multiple if multiple > 1 else output
+        origin = self.flow.merged(step.operands) or Origin()
+        return self._activate(step, call, pre, name, None, origin)
 
     def _run_other(self, step: Step) -> Any:
         result = step.run()
@@ -242,9 +303,12 @@ class Tracer(TorchFunctionMode):
     def _matrix_fans(self, step: Step, read: Tensor) -> Fans | None:
         places = {id(tensor): place for place, tensor in enumerate(step.operands)}
         owned = [t for t in step.operands if t.dim() > 1 and t is not read and self.flow.is_owned(t)]
-        return (
-            fans_of_matrix(step.name, owned[0].shape, leads=places[id(owned[0])] < places[id(read)]) if owned else None
-        )
+        if not owned:
+            return None
+        place = places[id(owned[0])]
+        if step.name == "einsum":
+            return fans_of_einsum(step.args[0], owned[0].shape, place)
+        return fans_of_matrix(step.name, owned[0].shape, leads=place < places[id(read)])
 
     def _entering(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:

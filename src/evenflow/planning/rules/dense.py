@@ -102,7 +102,8 @@ def _reason(draft: Draft, layer: Layer, moment: float) -> str:
     source = draft.activation_before(layer)
     if not layer.sources:
         size = "taken to be 1" if layer.input_rms is None else f"{layer.input_rms:.3g}"
-        text = f"reads the network's input, whose size is {size}"
+        what = "what came from out of sight" if layer.lost else "the network's input"
+        text = f"reads {what}, whose size is {size}"
     elif source is not None:
         text = f"reads what {source[0]} lets through, a second moment of {moment:.3g}"
     else:
@@ -149,8 +150,8 @@ def _rule(draft: Draft, layer: Layer, name: str, std: float) -> tuple[str, dict[
     shape = tuple(draft.tensors[name].shape)
     groups = int(getattr(layer.module, "groups", 1))
     rows, columns = shape[0] // groups, math.prod(shape[1:])
-    transposed = "Transpose" in layer.kind
-    if not draft.depth or std == 0 or transposed or shape[0] * columns > LARGEST_ORTHOGONAL or groups > 1:
+    other = "Transpose" in layer.kind or (layer.kind == "einsum" and len(shape) > 2)
+    if not draft.depth or std == 0 or other or shape[0] * columns > LARGEST_ORTHOGONAL or groups > 1:
         return "normal", {"mean": 0.0, "std": std}
     if len(shape) > 2 and draft.depth >= DEEP_CONVOLUTIONS and _carries_every_mode(layer, shape):
         scale = std * math.sqrt(math.prod(shape[2:]))
