@@ -13,7 +13,7 @@ from evenflow.norm.modules import EvenBatchNorm
 from evenflow.norm.options import Options
 from evenflow.norm.standardize import standardize
 from evenflow.norm.statistics import Statistics
-from evenflow.norm.tracking import is_recomputation
+from evenflow.norm.tracing import is_recomputation, values_are_hidden
 
 _REMEMBERED = 64
 """Batches whose correction a recomputation may ask for; each takes four vectors with one value a channel."""
@@ -127,7 +127,7 @@ class BatchRenorm(EvenBatchNorm):
         r_max, d_max = (limit.to(mean) for limit in self.limits())
         r = (torch.sqrt(variance + self.eps) / std).clamp(1 / r_max, r_max)
         d = ((mean - self.running_mean.to(mean)) / std).clamp(-d_max, d_max)
-        if not torch.compiler.is_compiling():
+        if not values_are_hidden():
             self._corrections.append((mean, variance, r, d))
         return r, d
 

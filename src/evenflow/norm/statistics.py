@@ -107,7 +107,8 @@ class _Statistics(torch.autograd.Function):
         rest = _valid(wide - beside(x, guess), mask)
         correction = rest.sum(over).to(count.dtype) / least_one
         variance = rest.square().sum(over).to(count.dtype) / least_one - correction.square()
-        return guess.to(count.dtype) + correction, variance.clamp(min=0)
+        # Rounding may leave a constant channel a variance just under 0.
+        return guess.to(count.dtype) + correction, variance.abs()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None, Tensor], output: tuple[Tensor, Tensor]) -> None:
