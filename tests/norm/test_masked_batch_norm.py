@@ -117,7 +117,7 @@ def test_nan_at_a_valid_position_is_seen():
     layer = MaskedBatchNorm(3, on_nonfinite="raise")
     x, mask = normal(2, 3, 4).float(), torch.ones(2, 4, dtype=torch.bool)
     x[0, 1, 0] = torch.nan
-    with pytest.raises(NonFiniteError, match="1 of 3 channels .*: 1"):
+    with pytest.raises(NonFiniteError, match=r"1 of 3 channels .*: 1"):
         layer(x, mask)
     assert layer.num_batches_tracked == 0
 
