@@ -1,11 +1,14 @@
 """Batch renormalisation against the paper's algorithm, written out."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from evenflow.errors import NonFiniteError, ParameterTypeError, ParameterValueError, TensorShapeError
 from evenflow.norm import BatchNorm1d, BatchRenorm
+from evenflow.norm.correction import renorm_correction
 
 AT_ONCE = {"r_ramp": (0, 0), "d_ramp": (0, 0)}
 
@@ -80,7 +83,7 @@ def test_the_limits_rise_as_in_the_paper(tracked, r_max, d_max):
     layer = BatchRenorm(3)
     layer.num_batches_tracked.fill_(tracked)
     limits = layer.limits()
-    torch.testing.assert_close(torch.stack(limits), torch.tensor([float(r_max), float(d_max)]))
+    torch.testing.assert_close(torch.stack(limits), torch.tensor([float(r_max), float(d_max)]).double())
 
 
 def test_small_batches_agree_with_eval_mode_better_than_batch_normalisation_does():
@@ -148,3 +151,22 @@ def test_second_derivatives_agree_with_finite_differences():
 def test_bad_arguments_are_named(options, error, name):
     with pytest.raises(error, match=name):
         BatchRenorm(3, **options)
+
+
+def test_the_correction_is_a_sound_operator():
+    vectors = [normal(3, seed=seed).abs() for seed in range(4)]
+    torch.library.opcheck(renorm_correction, (*vectors, torch.tensor(3.0), torch.tensor(5.0), 1e-5))
+
+
+# torch's own tracer makes an object of each autograd.Function, and warns of itself.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("backend", ["aot_eager", "aot_eager_decomp_partition"])
+def test_compiled_code_does_not_compute_the_correction_again_from_statistics_that_have_moved(backend):
+    torch._dynamo.reset()
+    layer = BatchRenorm(3, momentum=0.5, **AT_ONCE).double()
+    compiled = torch.compile(copy.deepcopy(layer), backend=backend, fullgraph=True)
+    x = (normal(8, 3) * 2 + 1).requires_grad_()
+    gradients = [torch.autograd.grad(model(x).pow(3).sum(), x)[0] for model in (compiled, layer)]
+    torch.testing.assert_close(*gradients)
+    torch._dynamo.reset()

@@ -62,7 +62,7 @@ def statistics_of(
         tensor([1.], dtype=torch.float64)
     """
     count = torch.tensor(x.numel() // x.shape[1], device=x.device) if mask is None else mask.sum()
-    count = count.to(_vector_dtype(x))
+    count = count.to(vector_dtype(x))
     mean, variance = _Statistics.apply(x, mask, count)  # type: ignore[no-untyped-call]
     return Statistics(mean, variance, count)
 
@@ -127,5 +127,6 @@ def _valid(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
-def _vector_dtype(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64  # that device knows no float64
+def vector_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of vectors with one value a channel that belong to `x`: float64 where the device knows it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
