@@ -1,7 +1,7 @@
 """A ResNet, a U-Net and a GAN with torch's BatchNorm and with ours: 200 steps, the same losses.
 
-Another order of additions alone leaves differences of 1e-14 in float64 and of 3e-6 in float32 after these steps, measured with
-a second implementation; the tolerances leave room for thirty times as much and more.
+Another order of additions alone leaves differences of 1e-14 in float64 and of 3e-6 in float32 after these steps,
+measured with a second implementation; the tolerances leave room for thirty times as much and more.
 """
 
 import copy
