@@ -149,6 +149,37 @@ def test_whole_batches_and_reentrant_checkpoints_are_refused():
         loss.backward()
 
 
+# torch's own tracer makes an object of each autograd.Function, and warns of itself.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_compiled_renormalising_layer_refuses_to_be_recomputed(outside):
+    torch._dynamo.reset()
+    layer = nn.Sequential(BatchRenorm(3, r_ramp=(0, 0), d_ramp=(0, 0))).double()
+    x = normal(8, 3).requires_grad_()
+    if outside:
+        y = checkpoint(torch.compile(layer, backend="aot_eager"), x, use_reentrant=False)
+    else:
+        y = torch.compile(Checkpointed(layer), backend="aot_eager")(x)
+    with pytest.raises(ModelError, match="compiled"):
+        y.pow(3).sum().backward()
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["plain", "averaging", "masked", "sync", "ghost"])
+def test_a_compiled_model_that_checkpoints_moves_them_once(kind):
+    torch._dynamo.reset()
+    plain = nn.Sequential(nn.Linear(3, 3), KINDS[kind]()).double()
+    inner = copy.deepcopy(plain)
+    x = normal(10, 3).requires_grad_()
+    compiled = torch.compile(Checkpointed(inner), backend="aot_eager", fullgraph=True)
+    gradients = [torch.autograd.grad(model(x).pow(3).sum(), x)[0] for model in (compiled, plain)]
+    torch.testing.assert_close(*gradients)
+    for mine, wanted in zip(inner.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(mine, wanted)
+    torch._dynamo.reset()
+
+
 class Checkpointed(nn.Module):
     def __init__(self, inner, reentrant=False):
         super().__init__()

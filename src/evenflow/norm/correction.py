@@ -1,12 +1,16 @@
 """The correction of batch renormalisation, as an operator.
 
-Compiled code may compute anything again in its backward pass, from buffers that have moved since; not an operator.
+Compiled code may compute anything again in its backward pass, here from buffers that have moved since; an operator only
+where checkpointing demands it, and then this one refuses.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from evenflow.errors import ModelError
+from evenflow.norm.tracing import is_recomputation
 
 
 @torch.library.custom_op("evenflow::renorm_correction", mutates_args=())
@@ -26,7 +30,15 @@ def renorm_correction(
 
     Returns:
         $r$ and $d$, in the dtype of `mean`.
+
+    Raises:
+        ModelError: Compiled code computes it again under checkpointing.
     """
+    if is_recomputation():
+        raise ModelError(
+            "BatchRenorm was compiled and is computed again by gradient checkpointing, after its running statistics "
+            "have moved: gradients would be wrong. Do not compile it, or do not checkpoint it"
+        )
     r_max, d_max = r_max.to(mean.dtype).unsqueeze(-1), d_max.to(mean.dtype).unsqueeze(-1)
     std = torch.sqrt(running_var.to(mean.dtype) + eps)
     r = (torch.sqrt(variance + eps) / std).clamp(1 / r_max, r_max)
