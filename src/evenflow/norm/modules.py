@@ -64,6 +64,8 @@ class EvenBatchNorm(_BatchNorm):
     """
 
     _allowed_dims: ClassVar[tuple[int, ...]]
+    frozen: bool = False
+    """Whether the layer uses its running statistics and leaves them alone, also in training mode."""
 
     def __init__(
         self,
@@ -98,12 +100,15 @@ class EvenBatchNorm(_BatchNorm):
         self,
         input: Float[Tensor, "batch channel *space"],  # noqa: A002 - torch's name
         residual: Float[Tensor, "batch channel *space"] | None = None,
+        *,
+        activation: str | None = None,
     ) -> Float[Tensor, "batch channel *space"]:
         """Normalise the batch and, in training, move the running statistics.
 
         Args:
             input: The batch.
             residual: Added to the normalised batch, before the activation; of the shape of `input`.
+            activation: Applied in this call, in place of the layer's own; None leaves it to the layer.
 
         Returns:
             The output, in the shape, dtype and memory format of `input`.
@@ -114,15 +119,17 @@ class EvenBatchNorm(_BatchNorm):
             NonFiniteError: The batch statistics are not finite and `on_nonfinite` is "raise".
         """
         self._check_input_dim(input)
+        activation = self.activation if activation is None else check_activation(activation)
+        training = self.training and not self.frozen
         mean, variance = self.running_mean, self.running_var
-        if not self.training and mean is not None and variance is not None:
+        if not training and mean is not None and variance is not None:
             return normalize_population(
-                input, mean, variance, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
+                input, mean, variance, self.weight, self.bias, self.eps, activation=activation, residual=residual
             )
         output, moments = normalize_batch(
-            input, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
+            input, self.weight, self.bias, self.eps, activation=activation, residual=residual
         )
-        if self.training and moments.count > 0:
+        if training and moments.count > 0:
             self._track(moments)
         return output
 
@@ -175,7 +182,7 @@ class EvenBatchNorm(_BatchNorm):
                 f"{tuple(input.shape)} with {input.shape[1]} in dimension 1. Set num_features to "
                 f"{input.shape[1]}, or move the channels there"
             )
-        check_batch(input, training=self.training or self.running_mean is None)
+        check_batch(input, training=(self.training and not self.frozen) or self.running_mean is None)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = {name: self._buffers[name] for name in _RUNNING}

@@ -1,0 +1,7 @@
+"""Why a module cannot be followed."""
+
+from evenflow.errors import EvenflowError
+
+
+class Untraceable(EvenflowError):  # noqa: N818  # it is a finding, and never leaves the package
+    """The forward of a module cannot be written down as a graph."""
