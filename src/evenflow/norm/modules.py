@@ -1,26 +1,35 @@
 """`BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d`, drop-in for torch's."""
 
-from collections.abc import Callable
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from evenflow import checks
-from evenflow.errors import TensorShapeError
+from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
 from evenflow.norm.functional import check_batch
-from evenflow.norm.moments import BatchMoments
-from evenflow.norm.normalize import normalize_batch, normalize_population
+from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
+from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new_value
+from evenflow.norm.sharing import Shared, current_seat, recall
+from evenflow.norm.standardize import standardize
+from evenflow.norm.statistics import Statistics, statistics_of
+from evenflow.norm.tracking import TrackingNorm, is_recomputation
 
-_RUNNING = ("running_mean", "running_var")
-_FLOAT32_BITS = 32
+_SHOWN_UNLESS = {
+    "activation": None,
+    "on_nonfinite": "propagate",
+    "running_variance": "unbiased",
+    "statistics_dtype": None,
+    "accumulate": 1,
+    "frozen": False,
+}
 
 
-class EvenBatchNorm(_BatchNorm):
-    r"""What the three layers share; use one of those.
+class EvenBatchNorm(TrackingNorm):
+    r"""What all layers here share; use one of those.
 
     $$
     y = f\!\left( \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta \right)
@@ -34,10 +43,11 @@ class EvenBatchNorm(_BatchNorm):
     - The running statistics stay float32 when the layer is cast to a half type, so that they do not stall.
     - A rejected batch changes nothing, and neither does an empty one: `num_batches_tracked` counts batches
       that moved the running statistics.
-    - `on_nonfinite` decides what a batch with NaN or infinity does to the running statistics.
+    - Gradient checkpointing, of either kind, moves them once: a forward pass inside a backward pass is a
+      recomputation.
+    - The options after `bias` have no counterpart in torch; without them everything is as there.
 
-    `torch.nn.SyncBatchNorm.convert_sync_batchnorm` knows torch's arguments only: it drops `activation` and
-    `on_nonfinite`.
+    `torch.nn.SyncBatchNorm.convert_sync_batchnorm` knows torch's arguments only: it drops those options.
 
     Args:
         num_features: Number of channels, the size of dimension 1.
@@ -53,6 +63,18 @@ class EvenBatchNorm(_BatchNorm):
         on_nonfinite: In training, when the statistics of a batch are not finite: "propagate" lets them into
             the running ones, as torch does; "skip" leaves those and `num_batches_tracked` alone and returns
             the output as usual; "raise" raises `NonFiniteError` and changes nothing.
+        momentum_of: Whose weight `momentum` is in this call: "new", or "old" as in Keras and flax. The
+            attribute `momentum` is torch's in any case: 0.99 of the old is kept as 0.01.
+        running_variance: Which variance goes into the running one: "unbiased", divided by $m - 1$, or "biased",
+            divided by $m$, the one that normalises in training. With small batches in deep networks the second
+            makes eval mode agree with training.
+        statistics_dtype: Least dtype of the statistics, those of a batch and the running ones: None (float32, or
+            that of wider parameters and data), torch.float32 or torch.float64. The last one computes in float64.
+        accumulate: How many batches count as one in the running statistics: they move once for as many, by the
+            moments of all their values, merged exactly. Each output is still normalised by its own batch; for
+            outputs and gradients of the whole see `whole_batch`.
+        frozen: Normalise by the running statistics in training mode too, and leave them alone. `train()` does
+            not thaw the layer; setting the attribute does. The parameters go on learning.
 
     Raises:
         ParameterTypeError: An argument has the wrong type.
@@ -63,9 +85,11 @@ class EvenBatchNorm(_BatchNorm):
         Ioffe & Szegedy 2015, "Batch Normalization", Algorithms 1 and 2.
     """
 
-    _allowed_dims: ClassVar[tuple[int, ...]]
-    frozen: bool = False
-    """Whether the layer uses its running statistics and leaves them alone, also in training mode."""
+    activation: str | None = None
+    shared_calls: Sequence[Shared] = ()
+    """What `whole_batch` gave this layer, for recomputations in the backward pass that follows."""
+    _allowed_dims: ClassVar[tuple[int, ...] | None] = None
+    _least_features: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -80,11 +104,16 @@ class EvenBatchNorm(_BatchNorm):
         bias: bool = True,
         activation: str | None = None,
         on_nonfinite: str = "propagate",
+        momentum_of: str = "new",
+        running_variance: str = "unbiased",
+        statistics_dtype: torch.dtype | None = None,
+        accumulate: int = 1,
+        frozen: bool = False,
     ) -> None:
         super().__init__(
-            checks.integer("num_features", num_features, low=1),
+            checks.integer("num_features", num_features, low=self._least_features),
             checks.real("eps", eps, low=0, open_low=True),
-            None if momentum is None else checks.real("momentum", momentum, low=0, high=1),
+            weight_of_new_value(momentum, momentum_of),
             affine,
             track_running_stats,
             device,
@@ -92,9 +121,32 @@ class EvenBatchNorm(_BatchNorm):
         )
         if not bias:
             self.register_parameter("bias", None)
-        self.activation = check_activation(activation)
-        self.on_nonfinite = checks.choice("on_nonfinite", on_nonfinite, ["propagate", "skip", "raise"])
-        self._widen_running_stats()
+        self._declare(
+            {
+                "activation": activation,
+                "on_nonfinite": on_nonfinite,
+                "running_variance": running_variance,
+                "statistics_dtype": statistics_dtype,
+                "accumulate": accumulate,
+                "frozen": frozen,
+            }
+        )
+
+    def _declare(self, options: Options) -> None:
+        """Check our options and set them; one that is not given has its default."""
+        self.activation = check_activation(options.get("activation"))
+        self.on_nonfinite = checks.choice(
+            "on_nonfinite", options.get("on_nonfinite", "propagate"), ["propagate", "skip", "raise"]
+        )
+        self.running_variance = checks.choice(
+            "running_variance", options.get("running_variance", "unbiased"), ["unbiased", "biased"]
+        )
+        self.statistics_dtype = check_statistics_dtype(options.get("statistics_dtype"))
+        self._widen()
+        self.accumulate = options.get("accumulate", 1)
+        self.frozen = options.get("frozen", False)
+        if self.frozen and not self.track_running_stats:
+            raise ParameterValueError("frozen=True needs track_running_stats=True: there would be nothing to use")
 
     def forward(
         self,
@@ -118,30 +170,17 @@ class EvenBatchNorm(_BatchNorm):
             TensorDtypeError: The batch is not real floating point.
             NonFiniteError: The batch statistics are not finite and `on_nonfinite` is "raise".
         """
-        self._check_input_dim(input)
-        activation = self.activation if activation is None else check_activation(activation)
-        training = self.training and not self.frozen
-        mean, variance = self.running_mean, self.running_var
-        if not training and mean is not None and variance is not None:
-            return normalize_population(
-                input, mean, variance, self.weight, self.bias, self.eps, activation=activation, residual=residual
-            )
-        output, moments = normalize_batch(
-            input, self.weight, self.bias, self.eps, activation=activation, residual=residual
-        )
-        if training and moments.count > 0:
-            self._track(moments)
-        return output
+        return self._run(input, residual, activation=activation)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and add what is not torch's default."""
         shown = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
         shown += f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        if self.activation is not None:
-            shown += f", activation={self.activation}"
-        if self.on_nonfinite != "propagate":
-            shown += f", on_nonfinite={self.on_nonfinite}"
-        return shown
+        return shown + "".join(
+            f", {name}={getattr(self, name)}"
+            for name, default in _SHOWN_UNLESS.items()
+            if getattr(self, name) != default
+        )
 
     def reset_parameters(self) -> None:
         """Set the running statistics to 0 and 1, `weight` to 1 and `bias` to 0."""
@@ -151,57 +190,107 @@ class EvenBatchNorm(_BatchNorm):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def _track(self, moments: BatchMoments) -> None:
-        if self.on_nonfinite == "raise":
-            moments.require_finite()
-        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
-            return
-        accept = moments.finite().all() if self.on_nonfinite == "skip" else None
-        momentum = self._weight_of_new_value()
-        moments.update_(self.running_mean, moments.mean, momentum, accept)
-        moments.update_(self.running_var, moments.variance, momentum, accept)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1 if accept is None else accept)
+    def _run(
+        self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None, *, activation: str | None = None
+    ) -> Tensor:
+        activation = self.activation if activation is None else check_activation(activation)
+        self._check_input_dim(x)
+        if not self._sees_batch():
+            return self._by_population(x, residual, activation)
+        if self.shared_calls and not is_recomputation():
+            self.shared_calls = ()
+        return self._by_batch(x, residual, activation, mask)
 
-    def _weight_of_new_value(self) -> float:
-        if self.momentum is not None:
-            return self.momentum
-        if self.num_batches_tracked is None:
-            return 0.0
-        return 1.0 / (float(self.num_batches_tracked) + 1.0)
+    def _sees_batch(self) -> bool:
+        """Tell whether the statistics are the batch's, not the running ones."""
+        return (self.training and not self.frozen) or self.running_mean is None or self.running_var is None
+
+    def _by_population(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
+        assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
+        return normalize_population(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.eps,
+            activation=activation,
+            residual=residual,
+        )
+
+    def _by_batch(
+        self, x: Tensor, residual: Tensor | None, activation: str | None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Normalise by the statistics of this batch alone, or by those that it shares with others."""
+        if mask is not None or self._shares_statistics():
+            return self._by_shared_statistics(x, residual, activation, mask)
+        check_batch(x, training=True)
+        wide = self._in_statistics_dtype(x)
+        output, moments = normalize_batch(
+            wide, self.weight, self.bias, self.eps, activation=activation, residual=residual
+        )
+        if self.training and moments.count > 0:
+            self._track(moments)
+        return output.to(x.dtype)
+
+    def _shares_statistics(self) -> bool:
+        """Tell whether others have a part in the statistics that normalise this batch."""
+        return self.training and (current_seat() is not None or len(self.shared_calls) > 0)
+
+    def _by_shared_statistics(
+        self, x: Tensor, residual: Tensor | None, activation: str | None, mask: Tensor | None = None
+    ) -> Tensor:
+        wide = self._in_statistics_dtype(x)
+        statistics = self._joined(statistics_of(wide, mask))
+        self._check_count(statistics.count)
+        output = self._normalized(wide, statistics, residual, activation)
+        self._track_shared(statistics, wide)
+        return output.to(x.dtype)
+
+    def _normalized(self, x: Tensor, statistics: Statistics, residual: Tensor | None, activation: str | None) -> Tensor:
+        return standardize(x, statistics, self.weight, self.bias, self.eps, activation=activation, residual=residual)
+
+    def _joined(self, own: Statistics) -> Statistics:
+        """Join the statistics of this batch with those of the micro-batches that count as one with it."""
+        seat = current_seat()
+        if seat is not None:
+            return seat.share(self, own)
+        return recall(self.shared_calls, own) if self.shared_calls else own
+
+    def _track_shared(self, statistics: Statistics, x: Tensor) -> None:
+        seat = current_seat()
+        if self.training and (seat is None or seat.is_first()):
+            self._track(statistics.moments(statistics_dtype(x), x.numel() // x.shape[1]))
+
+    def _in_statistics_dtype(self, x: Tensor) -> Tensor:
+        return x.double() if self.statistics_dtype == torch.float64 else x
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
-        if input.dim() not in self._allowed_dims:
-            wanted = " or ".join(f"{dims}-dimensional" for dims in self._allowed_dims)
-            raise TensorShapeError(
-                f"{type(self).__name__} needs {wanted} input (batch, channel, ...); got shape {tuple(input.shape)}"
-            )
+        self._check_dims(input)
         if input.shape[1] != self.num_features:
             raise TensorShapeError(
                 f"{type(self).__name__} has {self.num_features} channels; got input of shape "
                 f"{tuple(input.shape)} with {input.shape[1]} in dimension 1. Set num_features to "
                 f"{input.shape[1]}, or move the channels there"
             )
-        check_batch(input, training=(self.training and not self.frozen) or self.running_mean is None)
+        check_batch(input, training=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        before = {name: self._buffers[name] for name in _RUNNING}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch leaves it bare
-        self._widen_running_stats(before)
-        return self
+    def _check_dims(self, x: Tensor) -> None:
+        if self._allowed_dims is None and x.dim() >= 2:
+            return
+        if self._allowed_dims is None or x.dim() not in self._allowed_dims:
+            allowed = " or ".join(f"{dims}-dimensional" for dims in self._allowed_dims or ("at least 2",))
+            raise TensorShapeError(
+                f"{type(self).__name__} needs {allowed} input (batch, channel, ...); got shape {tuple(x.shape)}"
+            )
 
-    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._widen_running_stats()
-
-    def _widen_running_stats(self, source: dict[str, Tensor | None] | None = None) -> None:
-        """Bring narrow running statistics back to float32, from `source` where that kept more digits."""
-        for name in _RUNNING:
-            now = self._buffers[name]
-            if now is None or torch.finfo(now.dtype).bits >= _FLOAT32_BITS:
-                continue
-            kept = None if source is None else source[name]
-            self._buffers[name] = (now if kept is None else kept).to(device=now.device, dtype=torch.float32)
+    def _check_count(self, count: Tensor) -> None:
+        """Reject a single value per channel; compiled code, which must not look, leaves it out of the statistics."""
+        if not torch.compiler.is_compiling() and count.item() == 1:
+            raise TensorShapeError(
+                f"{type(self).__name__} must have more than one value per channel in training; got 1 from all that "
+                "share these statistics. The variance of one value is 0: use a larger batch, or eval mode"
+            )
 
 
 class BatchNorm1d(EvenBatchNorm, nn.BatchNorm1d):

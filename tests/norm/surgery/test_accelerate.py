@@ -297,7 +297,7 @@ class Ours(nn.BatchNorm2d):
     ("layer", "reason"),
     [
         (Ours(4), "its forward is its own|whose forward is its own"),
-        (nn.SyncBatchNorm(4), "between processes"),
+        (nn.SyncBatchNorm(4), "runs on GPUs only"),
         (nn.LazyBatchNorm2d(), "lazy"),
         (norm.BatchNorm2d(4, activation="relu"), "applies relu itself"),
     ],

@@ -10,7 +10,7 @@ from evenflow.errors import TreatmentError
 from evenflow.norm.surgery.become import become
 from evenflow.norm.surgery.fused import FusedForward, Variant, fuse
 from evenflow.norm.surgery.kept import Kept, listed
-from evenflow.norm.surgery.layers import OURS, batch_norms, is_batch_norm
+from evenflow.norm.surgery.layers import OURS, THEIRS, batch_norms, is_batch_norm
 from evenflow.norm.surgery.pair_check import check_pair
 from evenflow.norm.surgery.pairs import Alone, Pair, find_pairs
 from evenflow.norm.surgery.trace import Trace, trace
@@ -71,7 +71,7 @@ class Acceleration:
             TreatmentError: It has been undone already, or these places were changed since. Nothing was changed.
         """
         forwards = all(vars(forward.owner).get("forward") is forward for forward in self._forwards)
-        if not forwards or any(type(layer) not in OURS.values() for layer in self._layers):
+        if not forwards or any(type(layer) not in THEIRS for layer in self._layers):
             raise TreatmentError(
                 "the accelerated layers are not there any more: it has been undone already, or they were changed since"
             )

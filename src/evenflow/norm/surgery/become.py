@@ -9,30 +9,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from evenflow.norm.modules import EvenBatchNorm
 
-_OWN_PLACES = ("_parameters", "_buffers", "_modules")
+_PLACES = ("_parameters", "_buffers", "_modules")
 _WIDE_BITS = 32
 
 
-def become(layer: _BatchNorm, kind: type[_BatchNorm]) -> Callable[[], None]:
+def become(layer: _BatchNorm, kind: type[_BatchNorm], like: type[_BatchNorm] | None = None) -> Callable[[], None]:
     """Turn a BatchNorm into one of another class, in place.
 
     Parameters, buffers, hooks, modes and everything else that was put on the layer stay the same objects. What
     only the former class sets in its constructor goes, what only the new one sets comes, with its default.
 
     Args:
-        layer: An initialised layer whose class is told apart from `kind` by its constructor alone.
+        layer: An initialised layer.
         kind: The new class.
+        like: The class whose constructor tells what the former class sets; by default the former class itself.
 
     Returns:
         The way back. It leaves what training has changed meanwhile.
     """
     former, before = type(layer), dict(vars(layer))
-    _replace_attributes(layer, former, kind)
+    _exchange(layer, like or former, kind)
     layer.__class__ = kind
     _fit_running_stats(layer)
 
     def back() -> None:
-        _replace_attributes(layer, kind, former)
+        _exchange(layer, kind, like or former)
         for name, value in before.items():
             vars(layer).setdefault(name, value)
         layer.__class__ = former
@@ -41,18 +42,18 @@ def become(layer: _BatchNorm, kind: type[_BatchNorm]) -> Callable[[], None]:
     return back
 
 
-def _replace_attributes(layer: _BatchNorm, former: type[_BatchNorm], kind: type[_BatchNorm]) -> None:
-    old, new = (_fresh(which, layer) for which in (former, kind))
-    held = vars(layer)
+def _exchange(layer: _BatchNorm, former: type[_BatchNorm], kind: type[_BatchNorm]) -> None:
+    old, new, held = _fresh(former, layer), _fresh(kind, layer), vars(layer)
+    _replace(held, old, new)
+    for place in _PLACES:
+        _replace(held[place], old[place], new[place])
+
+
+def _replace(held: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> None:
     for name in old.keys() - new.keys():
         held.pop(name, None)
     for name in new.keys() - old.keys():
-        held[name] = new[name]
-    for place in _OWN_PLACES:
-        for name in old[place].keys() - new[place].keys():
-            held[place].pop(name, None)
-        for name in new[place].keys() - old[place].keys():
-            held[place][name] = new[place][name]
+        held.setdefault(name, new[name])
 
 
 def _fresh(kind: type[_BatchNorm], layer: _BatchNorm) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _fit_running_stats(layer: _BatchNorm) -> None:
     """Give the running statistics the dtype that the layer's class keeps them in."""
     weight: Tensor | None = layer.weight
     if isinstance(layer, EvenBatchNorm):
-        layer._widen_running_stats()
+        layer._widen()
     elif weight is not None and torch.finfo(weight.dtype).bits < _WIDE_BITS:
         for name in ("running_mean", "running_var"):
             held = layer._buffers[name]

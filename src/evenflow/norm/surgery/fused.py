@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
 
 from evenflow.norm.activations import activate
-from evenflow.norm.modules import EvenBatchNorm
 from evenflow.norm.surgery.activation_calls import of_module
+from evenflow.norm.surgery.layers import THEIRS
 from evenflow.norm.surgery.pairs import Pair
 from evenflow.norm.surgery.reads import Guard
 from evenflow.norm.surgery.trace import Trace, is_hooked
@@ -44,7 +44,7 @@ def normalize_and_activate(
 
 
 def _can_be_one(norm: nn.Module, x: Tensor, residual: Tensor | None, module: nn.Module | None, activation: str) -> bool:
-    if not isinstance(norm, EvenBatchNorm) or norm.activation is not None or is_hooked(norm):
+    if type(norm) not in THEIRS or _applies_one(norm) or is_hooked(norm):
         return False
     if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
         return False
@@ -54,6 +54,11 @@ def _can_be_one(norm: nn.Module, x: Tensor, residual: Tensor | None, module: nn.
         return True
     call = of_module(module)
     return call is not None and call.refusal is None and call.name == activation and not is_hooked(module)
+
+
+def _applies_one(norm: nn.Module) -> bool:
+    own: object = norm.activation
+    return own is not None
 
 
 class Program:

@@ -12,7 +12,7 @@ from evenflow.norm.activations import activate
 from evenflow.norm.surgery.trial import Trial, deviation
 from evenflow.probe.preserve import preserved
 
-_SHAPES = {"BatchNorm1d": (16,), "BatchNorm2d": (4, 3, 3), "BatchNorm3d": (4, 2, 2, 2)}
+_SHAPES = {"BatchNorm1d": (16,), "BatchNorm2d": (4, 3, 3), "BatchNorm3d": (4, 2, 2, 2), "SyncBatchNorm": (16,)}
 
 
 def check_pair(layer: _BatchNorm, activation: str, *, residual: bool) -> bool:

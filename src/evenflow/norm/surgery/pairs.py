@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import fx
 
 from evenflow.norm.surgery.activation_calls import function_name, of_node
-from evenflow.norm.surgery.layers import is_batch_norm, refusal
+from evenflow.norm.surgery.layers import is_batch_norm, why_not_fusible
 from evenflow.norm.surgery.stand_in import IN_PLACE_OPERATORS
 from evenflow.norm.surgery.trace import Trace, is_hooked
 
@@ -78,7 +78,7 @@ def find_pairs(trace: Trace) -> list[Pair | Alone]:
 
 def _pair(node: fx.Node, trace: Trace, taken: set[fx.Node]) -> Pair:
     layer = trace.module(node)
-    if (reason := refusal(layer)) is not None:
+    if (reason := why_not_fusible(layer)) is not None:
         raise _Stays(reason)
     if is_hooked(layer):
         raise _Stays("a hook looks at it")
