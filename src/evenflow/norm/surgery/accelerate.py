@@ -194,6 +194,8 @@ class _Plan:
 
 def _traces(owner: nn.Module) -> list[Trace]:
     """The forward in the mode that the module is in, and in the other one if that matters."""
+    if "forward" in vars(owner):
+        raise Untraceable("its forward has been replaced on the instance")
     found = [trace(owner)]
     if found[0].reads_training:
         mode = owner.training

@@ -119,6 +119,8 @@ class FusedForward:
     A call that it was not made for goes to the forward of the class.
     """
 
+    computes_what_the_class_does = True
+
     def __init__(self, owner: nn.Module, variants: Sequence[Variant]) -> None:
         self.owner, self.variants = owner, tuple(variants)
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from evenflow.errors import ParameterTypeError, TreatmentError
 from evenflow.norm.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from evenflow.norm.surgery.sites import Site, sites_of
 
 _NORM_BY_SPACE_DIMS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
@@ -18,18 +19,10 @@ _READ_THEIR_CHILDREN = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 @dataclass(frozen=True)
-class _Site:
-    """One place in the model where the layer stands."""
-
-    parent: nn.Module
-    child_name: str
-
-
-@dataclass(frozen=True)
 class _Edit:
     """One layer and the pair that takes its place everywhere."""
 
-    sites: tuple[_Site, ...]
+    sites: tuple[Site, ...]
     layer: nn.Linear | _ConvNd
     bias: nn.Parameter | None
     pair: nn.Sequential
@@ -140,7 +133,7 @@ def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd) -> _Edit:
         )
     if not layer.weight.is_floating_point():
         raise TreatmentError(f"no BatchNorm fits behind {name!r}: its weight is {layer.weight.dtype}, not real")
-    sites = _sites(model, layer)
+    sites = tuple(sites_of(model, layer))
     if not sites:
         raise TreatmentError(
             f"{name!r} is the model itself, a {type(layer).__name__}, and has no parent to put a BatchNorm "
@@ -151,16 +144,7 @@ def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd) -> _Edit:
     return _Edit(sites, layer, layer._parameters["bias"], _pair(layer))
 
 
-def _sites(model: nn.Module, layer: nn.Module) -> tuple[_Site, ...]:
-    return tuple(
-        _Site(parent, child_name)
-        for parent in model.modules()
-        for child_name, child in parent._modules.items()
-        if child is layer
-    )
-
-
-def _check_site(name: str, site: _Site) -> None:
+def _check_site(name: str, site: Site) -> None:
     kind = type(site.parent).__name__
     if isinstance(site.parent, _READ_THEIR_CHILDREN):
         raise TreatmentError(
@@ -172,7 +156,7 @@ def _check_site(name: str, site: _Site) -> None:
         raise TreatmentError(f"{name!r} has a {type(follower).__name__} behind it already")
 
 
-def _follower(site: _Site) -> nn.Module | None:
+def _follower(site: Site) -> nn.Module | None:
     """Return the module that runs after the layer, where the parent is a Sequential and so tells."""
     if not isinstance(site.parent, nn.Sequential):
         return None

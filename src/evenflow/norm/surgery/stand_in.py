@@ -7,13 +7,15 @@ from typing import Any
 
 from torch import fx
 
+from evenflow.norm.surgery.untraceable import Untraceable
+
 IN_PLACE_OPERATORS = (
     "iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul", "iand", "ior", "ixor",
 )  # fmt: skip
 
 
 class StandIn(fx.Proxy):
-    """Stands for a tensor, and remembers when code asked what it is: the answer would be frozen."""
+    """Stands for a tensor, and does not tell what it is: the answer would be frozen."""
 
     @property  # type: ignore[misc]  # isinstance reads it
     def __class__(self) -> type:
@@ -21,7 +23,7 @@ class StandIn(fx.Proxy):
         while frame.f_back is not None and frame.f_globals.get("__name__") in ("abc", "_py_abc"):
             frame = frame.f_back
         if not frame.f_globals.get("__name__", "").startswith(("torch.", "evenflow.norm.surgery")):
-            object.__getattribute__(self, "tracer").asked = True
+            raise Untraceable("its forward asks for the type of an input")
         return StandIn
 
 

@@ -60,21 +60,29 @@ def trace(owner: nn.Module, inline: Callable[[nn.Module], bool] | None = None) -
         inline: Of which modules the inside is written down too; by default of `Sequential` without hooks.
 
     Raises:
-        Untraceable: The graph would not be the whole truth; the message says why.
+        Untraceable: The graph would not be the whole truth; it says why, and in which module.
     """
-    if "forward" in vars(owner):
+    if has_own_forward(owner):
         raise Untraceable("its forward has been replaced on the instance")
     tracer = _Tracer(inline or _plain_sequential)
     explained = told_as(Untraceable, lambda error: f"its forward cannot be followed ({error})")
-    with explained, without_side_effects(owner), tracer.reads, _no_values():
-        graph = tracer.trace(owner)
-    if tracer.asked:
-        raise Untraceable("its forward asks for the type of an input")
+    try:
+        with explained, without_side_effects(owner), tracer.reads, _no_values():
+            graph = tracer.trace(owner)
+    except Untraceable as reason:
+        reason.module = tracer.inside[-1] if tracer.inside else owner
+        raise
     return Trace(graph, owner, tracer.arity, tracer.reads.guards(), tuple(tracer.inlined))
 
 
 def _plain_sequential(module: nn.Module) -> bool:
     return type(module) is nn.Sequential and not is_hooked(module) and "forward" not in vars(module)
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether an instance has another forward than its class, which computes something else for all we know."""
+    own = vars(module).get("forward")
+    return own is not None and not getattr(own, "computes_what_the_class_does", False)
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -90,7 +98,7 @@ class _Tracer(fx.Tracer):
         self.reads = Reads()
         self.inlined: list[nn.Module] = []
         self.arity = 0
-        self.asked = False
+        self.inside: list[nn.Module] = []
         self._inline = inline
         self._ambient = _ambient()
 
@@ -101,6 +109,18 @@ class _Tracer(fx.Tracer):
             self.inlined.append(m)
             self.reads.require(m, "_modules", "forward", *_HOOKS)
         return False
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Follow the forward of the class into a module that is no single step."""
+        if self.is_leaf_module(m, ""):
+            return super().call_module(m, forward, args, kwargs)
+        self.inside.append(m)
+        with without_side_effects(m):
+            result = type(m).forward(m, *args, **kwargs)
+        self.inside.pop()
+        return result
 
     def create_args_for_root(
         self,

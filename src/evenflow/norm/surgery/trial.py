@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from evenflow.errors import ModelError, TreatmentError
+from evenflow.norm.surgery.values import require_values
 from evenflow.probe.batch import Batch, is_signal, tensors_in
 from evenflow.probe.guard import told_as
 from evenflow.probe.preserve import preserved
@@ -23,7 +24,15 @@ class Trial:
     tensors: Mapping[str, Tensor]
 
 
-def observe(model: nn.Module, batch: Batch, *, training: bool, gradients: bool = True, noise: bool = False) -> Trial:
+def observe(
+    model: nn.Module,
+    batch: Batch,
+    *,
+    training: bool,
+    gradients: bool = True,
+    buffers: bool = True,
+    noise: bool = False,
+) -> Trial:
     """Run the model forward and backward on the batch, and leave it as it was.
 
     Args:
@@ -31,11 +40,13 @@ def observe(model: nn.Module, batch: Batch, *, training: bool, gradients: bool =
         batch: The batch.
         training: The mode.
         gradients: Whether gradients are computed.
+        buffers: Whether buffers are among what was computed.
         noise: Whether every parameter is moved by a few units in its last place, to see what rounding may do.
 
     Raises:
         ModelError: The model raises.
     """
+    require_values(model)
     message = f"the model raised {{}} on inputs {batch.describe()}; does the batch fit the model?"
     with preserved(model), told_as(ModelError, message.format):
         model.train(training)
@@ -46,7 +57,8 @@ def observe(model: nn.Module, batch: Batch, *, training: bool, gradients: bool =
             found = {f"output {place}": t for place, t in enumerate(tensors_in(output)) if is_signal(t)}
             if gradients:
                 found |= _gradients(model, list(found.values()))
-        found |= {f"buffer {name}": buffer for name, buffer in model.named_buffers() if is_signal(buffer)}
+        if buffers:
+            found |= {f"buffer {name}": buffer for name, buffer in model.named_buffers() if is_signal(buffer)}
         return Trial({name: tensor.detach().clone() for name, tensor in found.items()})
 
 
@@ -95,10 +107,19 @@ class Yardstick:
         batch: What it is run on.
         modes: In which modes; True is training.
         gradients: Whether gradients are compared.
+        buffers: Whether buffers are compared.
     """
 
-    def __init__(self, model: nn.Module, batch: Batch, modes: tuple[bool, ...], *, gradients: bool = True) -> None:
-        self._model, self._batch, self._gradients = model, batch, gradients
+    def __init__(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        modes: tuple[bool, ...],
+        *,
+        gradients: bool = True,
+        buffers: bool = True,
+    ) -> None:
+        self._model, self._batch, self._gradients, self._buffers = model, batch, gradients, buffers
         self._before = {mode: self._observe(mode) for mode in modes}
         self._allowed = {mode: self._noise(mode) for mode in modes}
 
@@ -119,7 +140,14 @@ class Yardstick:
                     )
 
     def _observe(self, mode: bool, *, noise: bool = False) -> Trial:
-        return observe(self._model, self._batch, training=mode, gradients=self._gradients, noise=noise)
+        return observe(
+            self._model,
+            self._batch,
+            training=mode,
+            gradients=self._gradients,
+            buffers=self._buffers,
+            noise=noise,
+        )
 
     def _noise(self, mode: bool) -> dict[str, float]:
         before = self._before[mode]
