@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase, _NormBase
 
 from evenflow.norm.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from evenflow.norm.sync import SyncBatchNorm
@@ -17,6 +17,9 @@ OURS: dict[type[_BatchNorm], type[_BatchNorm]] = {
 """For each layer of torch the one of evenflow that computes the same."""
 
 THEIRS: dict[type, type[_BatchNorm]] = {ours: theirs for theirs, ours in OURS.items()}
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+"""The layers that normalise."""
 
 
 def is_batch_norm(module: nn.Module) -> bool:
