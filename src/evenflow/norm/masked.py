@@ -58,8 +58,9 @@ class MaskedBatchNorm(EvenBatchNorm):
         self._check_input_dim(input)
         _check_mask(mask, input)
         valid = mask.unsqueeze(1)
-        filled = input.masked_fill(~valid, 0)
-        return self._run(filled, residual, valid).masked_fill(~valid, 0)
+        # Not masked_fill, which loses channels-last memory.
+        filled = torch.where(valid, input, 0)
+        return torch.where(valid, self._run(filled, residual, valid), 0)
 
 
 def _check_mask(mask: Tensor, x: Tensor) -> None:

@@ -16,7 +16,8 @@ from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new
 from evenflow.norm.sharing import Shared, current_seat, recall
 from evenflow.norm.standardize import standardize
 from evenflow.norm.statistics import Statistics, statistics_of
-from evenflow.norm.tracking import TrackingNorm, is_recomputation
+from evenflow.norm.tracing import is_recomputation, values_are_hidden
+from evenflow.norm.tracking import TrackingNorm
 
 _SHOWN_UNLESS = {
     "activation": None,
@@ -166,7 +167,8 @@ class EvenBatchNorm(TrackingNorm):
             The output, in the shape, dtype and memory format of `input`.
 
         Raises:
-            TensorShapeError: The batch does not fit the layer, or has one value per channel in training.
+            TensorShapeError: The batch does not fit the layer, or has one value per channel in training; or the
+                residual does not fit the batch.
             TensorDtypeError: The batch is not real floating point.
             NonFiniteError: The batch statistics are not finite and `on_nonfinite` is "raise".
         """
@@ -195,6 +197,10 @@ class EvenBatchNorm(TrackingNorm):
     ) -> Tensor:
         activation = self.activation if activation is None else check_activation(activation)
         self._check_input_dim(x)
+        if residual is not None and residual.shape != x.shape:
+            raise TensorShapeError(
+                f"residual must have the shape of input, {tuple(x.shape)}; got {tuple(residual.shape)}"
+            )
         if not self._sees_batch():
             return self._by_population(x, residual, activation)
         if self.shared_calls and not is_recomputation():
@@ -259,7 +265,7 @@ class EvenBatchNorm(TrackingNorm):
 
     def _track_shared(self, statistics: Statistics, x: Tensor) -> None:
         seat = current_seat()
-        if self.training and (seat is None or seat.is_first()):
+        if self.training and (seat is None or seat.is_last()):
             self._track(statistics.moments(statistics_dtype(x), x.numel() // x.shape[1]))
 
     def _in_statistics_dtype(self, x: Tensor) -> Tensor:
@@ -285,8 +291,8 @@ class EvenBatchNorm(TrackingNorm):
             )
 
     def _check_count(self, count: Tensor) -> None:
-        """Reject a single value per channel; compiled code, which must not look, leaves it out of the statistics."""
-        if not torch.compiler.is_compiling() and count.item() == 1:
+        """Reject a single value per channel; where values cannot be seen, it is left out of the running statistics."""
+        if not values_are_hidden() and count.item() == 1:
             raise TensorShapeError(
                 f"{type(self).__name__} must have more than one value per channel in training; got 1 from all that "
                 "share these statistics. The variance of one value is 0: use a larger batch, or eval mode"

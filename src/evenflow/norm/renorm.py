@@ -9,11 +9,12 @@ from torch import Tensor
 
 from evenflow import checks
 from evenflow.errors import ModelError, ParameterTypeError, ParameterValueError
+from evenflow.norm.correction import renorm_correction
 from evenflow.norm.modules import EvenBatchNorm
 from evenflow.norm.options import Options
 from evenflow.norm.standardize import standardize
-from evenflow.norm.statistics import Statistics
-from evenflow.norm.tracking import is_recomputation
+from evenflow.norm.statistics import Statistics, vector_dtype
+from evenflow.norm.tracing import is_recomputation, values_are_hidden
 
 _REMEMBERED = 64
 """Batches whose correction a recomputation may ask for; each takes four vectors with one value a channel."""
@@ -100,7 +101,7 @@ class BatchRenorm(EvenBatchNorm):
         """Return how far the limits have risen, from 0 to 1."""
         start, end = ramp
         assert self.num_batches_tracked is not None
-        tracked = self.num_batches_tracked.to(torch.float32)
+        tracked = self.num_batches_tracked.to(vector_dtype(self.num_batches_tracked))
         return (tracked >= end).to(tracked) if start == end else ((tracked - start) / (end - start)).clamp(0, 1)
 
     def _shares_statistics(self) -> bool:
@@ -123,11 +124,8 @@ class BatchRenorm(EvenBatchNorm):
     def _correction(self, statistics: Statistics) -> tuple[Tensor, Tensor]:
         mean, variance = statistics.mean.detach(), statistics.variance.detach()
         assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
-        std = torch.sqrt(self.running_var.to(mean) + self.eps)
-        r_max, d_max = (limit.to(mean) for limit in self.limits())
-        r = (torch.sqrt(variance + self.eps) / std).clamp(1 / r_max, r_max)
-        d = ((mean - self.running_mean.to(mean)) / std).clamp(-d_max, d_max)
-        if not torch.compiler.is_compiling():
+        r, d = renorm_correction(mean, variance, self.running_mean, self.running_var, *self.limits(), self.eps)
+        if not values_are_hidden():
             self._corrections.append((mean, variance, r, d))
         return r, d
 

@@ -39,6 +39,7 @@ class Table:
     """
 
     def __init__(self, seats: int) -> None:
+        self.seats = seats
         self._turns = [threading.Semaphore(0) for _ in range(seats)]
         self._laid: list[tuple[nn.Module, Statistics]] = []
         self._merged: Statistics | None = None
@@ -69,7 +70,7 @@ class Table:
         if self._finished or (self._laid and self._laid[0][0] is not layer):
             self._part_ways(layer)
         self._laid.append((layer, own))
-        if len(self._laid) == len(self._turns):
+        if len(self._laid) == self.seats:
             self._merged = _merge_apart([statistics for _, statistics in self._laid])
             self._laid = []
         self._wake_after(index)
@@ -84,11 +85,11 @@ class Table:
         if self._laid:
             self._part_ways(self._laid[0][0])
         self._finished += 1
-        if self._finished < len(self._turns):
+        if self._finished < self.seats:
             self._wake_after(index)
 
     def _wake_after(self, index: int) -> None:
-        self._turns[(index + 1) % len(self._turns)].release()
+        self._turns[(index + 1) % self.seats].release()
 
     def _wait(self, index: int) -> None:
         self._turns[index].acquire()
@@ -114,9 +115,9 @@ class Seat:
     table: Table
     index: int
 
-    def is_first(self) -> bool:
-        """Tell whether this micro-batch speaks for all."""
-        return self.index == 0
+    def is_last(self) -> bool:
+        """Tell whether all other micro-batches have passed the layer that this one is in."""
+        return self.index == self.table.seats - 1
 
     def share(self, layer: nn.Module, own: Statistics) -> Statistics:
         """Return the statistics of all micro-batches, waiting for theirs."""

@@ -62,7 +62,7 @@ def statistics_of(
         tensor([1.], dtype=torch.float64)
     """
     count = torch.tensor(x.numel() // x.shape[1], device=x.device) if mask is None else mask.sum()
-    count = count.to(_vector_dtype(x))
+    count = count.to(vector_dtype(x))
     mean, variance = _Statistics.apply(x, mask, count)  # type: ignore[no-untyped-call]
     return Statistics(mean, variance, count)
 
@@ -107,7 +107,8 @@ class _Statistics(torch.autograd.Function):
         rest = _valid(wide - beside(x, guess), mask)
         correction = rest.sum(over).to(count.dtype) / least_one
         variance = rest.square().sum(over).to(count.dtype) / least_one - correction.square()
-        return guess.to(count.dtype) + correction, variance.clamp(min=0)
+        # Rounding may leave a constant channel a variance just under 0.
+        return guess.to(count.dtype) + correction, variance.abs()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None, Tensor], output: tuple[Tensor, Tensor]) -> None:
@@ -126,5 +127,6 @@ def _valid(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
-def _vector_dtype(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64  # that device knows no float64
+def vector_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype of vectors with one value a channel that belong to `x`: float64 where the device knows it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64

@@ -11,16 +11,11 @@ from torch.nn.parameter import is_lazy
 from evenflow import checks
 from evenflow.norm.group import Group
 from evenflow.norm.moments import BatchMoments
+from evenflow.norm.tracing import is_recomputation
 
 _RUNNING = ("running_mean", "running_var")
 _GROUP = ("group_mean", "group_var", "group_count", "group_batches")
 _BITS = 32
-
-
-def is_recomputation() -> bool:
-    """Tell whether this forward pass runs inside a backward pass, as gradient checkpointing makes it do."""
-    # Compiled code recomputes without running this again.
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 class TrackingNorm(_BatchNorm):

@@ -14,6 +14,7 @@ from torch.distributed.tensor import distribute_tensor
 from evenflow.random import stream
 from ranks.layouts import LAYOUTS
 from ranks.models import wrapped
+from ranks.norms import normalised
 from ranks.rules import DTYPES, LARGE, RULES, shape_of, write
 
 
@@ -72,6 +73,7 @@ def main(rank, world, home):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     try:
         found = {"small": small(world), "large": large(world) if world == 2 else {}} | wrapped(world)
+        found |= {"norm": normalised(world, rank)} if world > 1 else {}
         torch.save(found, f"{home}/{rank}.pt")
     finally:
         dist.destroy_process_group()
