@@ -1,10 +1,14 @@
 """How functions are compiled: never at import, with or without a cache, and to the same bits everywhere."""
 
+import os
 from collections.abc import Callable
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
+import numba.extending
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,6 +25,48 @@ def primitive(function: Function) -> Function:
     inline: Any = numba.njit(forceinline=True, error_model="numpy")
     inlined: Function = inline(function)
     return inlined
+
+
+def reduction(function: Function) -> Function:
+    """Mark an inlined function whose sums may be taken in as many parts as a vector has places.
+
+    The parts depend on the processor, not on anything else.
+    """
+    inline: Any = numba.njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+    inlined: Function = inline(function)
+    return inlined
+
+
+def by_type(kind: type[np.generic], special: Function, general: Function) -> Function:
+    """Return an inlined function that is `special` where its first argument is of a kind, else `general`."""
+
+    def function(first: Any, *others: Any) -> Any:
+        return (special if isinstance(first, kind) else general)(first, *others)
+
+    def run_special(first: Any, *others: Any) -> Any:
+        return special(first, *others)
+
+    def run_general(first: Any, *others: Any) -> Any:
+        return general(first, *others)
+
+    def pick(first: Any, *_: Any) -> Callable[..., Any]:
+        return run_special if first == numba.from_dtype(np.dtype(kind)) else run_general
+
+    inlined: Any = function
+    numba.extending.overload(inlined, jit_options={"forceinline": True, "error_model": "numpy"}, strict=False)(pick)
+    typed: Function = inlined
+    return typed
+
+
+def stamp(module: ModuleType) -> int:
+    """Return a number that changes with the source of a module, for loops to hold that inline its functions.
+
+    Numba looks only at the file of a loop and at the numbers that it closes over to tell whether what it kept is stale.
+    """
+    try:
+        return os.stat(str(module.__file__)).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def compiled(function: Function, signature: str) -> Function:

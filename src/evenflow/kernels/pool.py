@@ -15,7 +15,7 @@ from functools import cache
 SLAB = 2**18
 
 
-def share(work: Callable[[int, int], object], count: int, threads: int) -> None:
+def share(work: Callable[[int, int], object], count: int, threads: int, slab: int = SLAB) -> None:
     """Call `work(start, stop)` on slabs that together are `range(count)`, in several threads at once.
 
     The calling thread takes part. The others help as far as they are free, so calls from several threads at once, or
@@ -25,6 +25,7 @@ def share(work: Callable[[int, int], object], count: int, threads: int) -> None:
         work: Safe to call from any thread on separate slabs; quick only if it releases the interpreter lock.
         count: Length of the loop.
         threads: At most so many threads; no more help, in all, than there are processors.
+        slab: How much of the loop is worth a thread's while.
 
     Raises:
         Exception: What `work` raised; every thread has stopped by then.
@@ -35,10 +36,10 @@ def share(work: Callable[[int, int], object], count: int, threads: int) -> None:
         >>> squares
         [4, 4, 4, 4, 4]
     """
-    if threads == 1 or count <= SLAB:
+    if threads == 1 or count <= slab:
         work(0, count)
         return
-    slabs = deque(range(0, count, SLAB))
+    slabs = deque(range(0, count, slab))
 
     def drain() -> None:
         while slabs:
@@ -46,7 +47,7 @@ def share(work: Callable[[int, int], object], count: int, threads: int) -> None:
                 start = slabs.popleft()
             except IndexError:
                 return
-            work(start, min(start + SLAB, count))
+            work(start, min(start + slab, count))
 
     helpers: list[Future[None]] = []
     try:
