@@ -1,4 +1,4 @@
-"""A training step of a ResNet-18 on a CPU before and after `accelerate_`; run it as `python benchmarks/bench_surgery.py`.
+"""A ResNet-18's training step on a CPU before and after `accelerate_`; run it as `python benchmarks/bench_surgery.py`.
 
 The losses of both are printed side by side first: the same steps, the same data.
 """
@@ -75,19 +75,19 @@ def race(title: str, x: Tensor, layout: torch.memory_format) -> None:
     acceleration = norm.accelerate_(after, x)
     print(f"{title}: {len(acceleration.fused)} of {len(acceleration.fused) + len(acceleration.kept)} BatchNorms fused")
     same_losses(title, before, after, x, y)
-    compare({"step before": stepper(before, x, y), "step after": stepper(after, x, y)}, rounds=9)
+    compare({"step before": stepper(before, x, y), "step after": stepper(after, x, y)}, rounds=7)
     with torch.no_grad():
         folded = copy.deepcopy(before).eval()
         norm.fold_(folded, x)
         before.eval(), after.eval()
         models = {"forward before": before, "forward after": after, "forward folded": folded}
-        compare({name: lambda model=model: model(x) for name, model in models.items()}, rounds=9)
+        compare({name: lambda model=model: model(x) for name, model in models.items()}, rounds=7)
 
 
 def main() -> None:
     torch.manual_seed(0)
-    images = torch.randn(8, 3, 128, 128)
-    race("ResNet-18, 8 images of 3 x 128 x 128", images, torch.contiguous_format)
+    images = torch.randn(8, 3, 96, 96)
+    race("ResNet-18, 8 images of 3 x 96 x 96", images, torch.contiguous_format)
     race("the same, channels last", images, torch.channels_last)
 
 
