@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
     "init": BASE | {"theory", "random"},
-    "norm": BASE | {"kernels"},
+    "norm": BASE | {"kernels", "probe"},
     "clip": BASE,
     "probe": BASE | {"theory", "kernels"},
     "planning": BASE | {"init", "probe", "theory", "random"},
@@ -27,6 +27,9 @@ ALLOWED: dict[str, set[str]] = {
 
 # Inside `diagnose`, only the remedies reach for the packages that change a model.
 REMEDIES_ONLY = {"random", "init", "norm", "clip"}
+
+# Inside `norm`, only operations on a whole model read a batch, run the model and restore it, as a measurement does.
+SURGERY_ONLY = {"probe"}
 
 
 def imported_modules(path: Path, package: str) -> Iterator[str]:
@@ -57,9 +60,8 @@ def reversed_arrows(root: Path) -> list[str]:
             if not name.startswith("evenflow.") or name.split(".")[1] == part:
                 continue
             target = name.split(".")[1]
-            in_remedy = part == "diagnose" and inside[1] == "treat"
-            if target not in ALLOWED.get(part, set()) or (
-                part == "diagnose" and target in REMEDIES_ONLY and not in_remedy
-            ):
+            reserved = {"diagnose": ("treat", REMEDIES_ONLY), "norm": ("surgery", SURGERY_ONLY)}.get(part)
+            outside = reserved is not None and target in reserved[1] and inside[1] != reserved[0]
+            if target not in ALLOWED.get(part, set()) or outside:
                 found.append(f"{'/'.join(inside)} imports {name}")
     return found

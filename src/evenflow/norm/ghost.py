@@ -67,16 +67,18 @@ class GhostBatchNorm(EvenBatchNorm):
         """Describe the layer."""
         return f"{super().extra_repr()}, ghost_batch_size={self.ghost_batch_size}"
 
-    def _by_batch(self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    def _by_batch(
+        self, x: Tensor, residual: Tensor | None, activation: str | None, mask: Tensor | None = None
+    ) -> Tensor:
         if x.numel() == 0 or not self.training:
-            return super()._by_batch(x, residual, mask)
+            return super()._by_batch(x, residual, activation, mask)
         ghosts = x.tensor_split(-(-len(x) // self.ghost_batch_size))
         for ghost in ghosts:
             check_batch(ghost, training=True)
         wide = [self._in_statistics_dtype(ghost) for ghost in ghosts]
         residuals = [None] * len(ghosts) if residual is None else residual.tensor_split(len(ghosts))
         parts = [
-            normalize_batch(part, self.weight, self.bias, self.eps, activation=self.activation, residual=rest)
+            normalize_batch(part, self.weight, self.bias, self.eps, activation=activation, residual=rest)
             for part, rest in zip(wide, residuals, strict=True)
         ]
         self._track(*(moments for _, moments in parts))

@@ -153,12 +153,15 @@ class EvenBatchNorm(TrackingNorm):
         self,
         input: Float[Tensor, "batch channel *space"],  # noqa: A002 - torch's name
         residual: Float[Tensor, "batch channel *space"] | None = None,
+        *,
+        activation: str | None = None,
     ) -> Float[Tensor, "batch channel *space"]:
         """Normalise the batch and, in training, move the running statistics.
 
         Args:
             input: The batch.
             residual: Added to the normalised batch, before the activation; of the shape of `input`.
+            activation: Applied in this call, in place of the layer's own; None leaves it to the layer.
 
         Returns:
             The output, in the shape, dtype and memory format of `input`.
@@ -169,7 +172,7 @@ class EvenBatchNorm(TrackingNorm):
             TensorDtypeError: The batch is not real floating point.
             NonFiniteError: The batch statistics are not finite and `on_nonfinite` is "raise".
         """
-        return self._run(input, residual)
+        return self._run(input, residual, activation=activation)
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and add what is not torch's default."""
@@ -189,23 +192,26 @@ class EvenBatchNorm(TrackingNorm):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def _run(self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    def _run(
+        self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None, *, activation: str | None = None
+    ) -> Tensor:
+        activation = self.activation if activation is None else check_activation(activation)
         self._check_input_dim(x)
         if residual is not None and residual.shape != x.shape:
             raise TensorShapeError(
                 f"residual must have the shape of input, {tuple(x.shape)}; got {tuple(residual.shape)}"
             )
         if not self._sees_batch():
-            return self._by_population(x, residual)
+            return self._by_population(x, residual, activation)
         if self.shared_calls and not is_recomputation():
             self.shared_calls = ()
-        return self._by_batch(x, residual, mask)
+        return self._by_batch(x, residual, activation, mask)
 
     def _sees_batch(self) -> bool:
         """Tell whether the statistics are the batch's, not the running ones."""
         return (self.training and not self.frozen) or self.running_mean is None or self.running_var is None
 
-    def _by_population(self, x: Tensor, residual: Tensor | None) -> Tensor:
+    def _by_population(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
         return normalize_population(
             x,
@@ -214,18 +220,20 @@ class EvenBatchNorm(TrackingNorm):
             self.weight,
             self.bias,
             self.eps,
-            activation=self.activation,
+            activation=activation,
             residual=residual,
         )
 
-    def _by_batch(self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    def _by_batch(
+        self, x: Tensor, residual: Tensor | None, activation: str | None, mask: Tensor | None = None
+    ) -> Tensor:
         """Normalise by the statistics of this batch alone, or by those that it shares with others."""
         if mask is not None or self._shares_statistics():
-            return self._by_shared_statistics(x, residual, mask)
+            return self._by_shared_statistics(x, residual, activation, mask)
         check_batch(x, training=True)
         wide = self._in_statistics_dtype(x)
         output, moments = normalize_batch(
-            wide, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
+            wide, self.weight, self.bias, self.eps, activation=activation, residual=residual
         )
         if self.training and moments.count > 0:
             self._track(moments)
@@ -235,18 +243,18 @@ class EvenBatchNorm(TrackingNorm):
         """Tell whether others have a part in the statistics that normalise this batch."""
         return self.training and (current_seat() is not None or len(self.shared_calls) > 0)
 
-    def _by_shared_statistics(self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None) -> Tensor:
+    def _by_shared_statistics(
+        self, x: Tensor, residual: Tensor | None, activation: str | None, mask: Tensor | None = None
+    ) -> Tensor:
         wide = self._in_statistics_dtype(x)
         statistics = self._joined(statistics_of(wide, mask))
         self._check_count(statistics.count)
-        output = self._normalized(wide, statistics, residual)
+        output = self._normalized(wide, statistics, residual, activation)
         self._track_shared(statistics, wide)
         return output.to(x.dtype)
 
-    def _normalized(self, x: Tensor, statistics: Statistics, residual: Tensor | None) -> Tensor:
-        return standardize(
-            x, statistics, self.weight, self.bias, self.eps, activation=self.activation, residual=residual
-        )
+    def _normalized(self, x: Tensor, statistics: Statistics, residual: Tensor | None, activation: str | None) -> Tensor:
+        return standardize(x, statistics, self.weight, self.bias, self.eps, activation=activation, residual=residual)
 
     def _joined(self, own: Statistics) -> Statistics:
         """Join the statistics of this batch with those of the micro-batches that count as one with it."""

@@ -107,9 +107,9 @@ class BatchRenorm(EvenBatchNorm):
     def _shares_statistics(self) -> bool:
         return True
 
-    def _normalized(self, x: Tensor, statistics: Statistics, residual: Tensor | None) -> Tensor:
+    def _normalized(self, x: Tensor, statistics: Statistics, residual: Tensor | None, activation: str | None) -> Tensor:
         weight, bias = self._corrected(statistics)
-        return standardize(x, statistics, weight, bias, self.eps, activation=self.activation, residual=residual)
+        return standardize(x, statistics, weight, bias, self.eps, activation=activation, residual=residual)
 
     def _corrected(self, statistics: Statistics) -> tuple[Tensor, Tensor]:
         """Put the correction into scale and shift: gamma * r, and gamma * d + beta."""

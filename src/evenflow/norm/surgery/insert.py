@@ -1,35 +1,35 @@
 """Put BatchNorm behind layers of an existing model, and take it out again."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
 from evenflow.errors import ParameterTypeError, TreatmentError
 from evenflow.norm.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from evenflow.norm.surgery.belongs import norm_behind, why_not_here
+from evenflow.norm.surgery.kept import Kept, listed
+from evenflow.norm.surgery.layers import NORMS
+from evenflow.norm.surgery.sites import Site, sites_of
+from evenflow.norm.surgery.survey import Survey, survey
+from evenflow.norm.surgery.trial import observe, undone_on_error
+from evenflow.probe.batch import Batch, parse_batch
 
 _NORM_BY_SPACE_DIMS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
-_READ_THEIR_CHILDREN = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-
-
-@dataclass(frozen=True)
-class _Site:
-    """One place in the model where the layer stands."""
-
-    parent: nn.Module
-    child_name: str
+_READ_THEIR_CHILDREN = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
 @dataclass(frozen=True)
 class _Edit:
     """One layer and the pair that takes its place everywhere."""
 
-    sites: tuple[_Site, ...]
+    sites: tuple[Site, ...]
     layer: nn.Linear | _ConvNd
     bias: nn.Parameter | None
     pair: nn.Sequential
@@ -53,10 +53,16 @@ class Insertion:
 
     Attributes:
         names: Qualified name of each new BatchNorm, in the order of the layers.
+        kept: The layers that got none, and why; empty where the layers were named.
     """
 
     names: tuple[str, ...]
     _edits: tuple[_Edit, ...]
+    kept: tuple[Kept, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [listed(f"inserted {len(self.names)}", self.names), listed(f"kept {len(self.kept)}", self.kept)]
+        return "\n".join(part for part in parts if part) or "the model has no layer that a BatchNorm could follow"
 
     def undo(self) -> None:
         """Restore the former modules and biases: the same objects, in the same places.
@@ -67,17 +73,24 @@ class Insertion:
         """
         for edit in self._edits:
             for site in edit.sites:
-                if site.parent._modules.get(site.child_name) is not edit.pair:
+                if site.child() is not edit.pair:
                     raise TreatmentError(
                         f"the BatchNorm inserted at {site.child_name!r} of {type(site.parent).__name__} "
                         "is not there any more: it has been undone already, or replaced since"
                     )
+        self._take_back()
+
+    def _take_back(self) -> None:
         for edit in self._edits:
             edit.reverse()
 
 
-def insert_(model: nn.Module, layers: Sequence[str]) -> Insertion:
-    """Put a BatchNorm behind each named layer, in place.
+def insert_(model: nn.Module, layers: Sequence[str] | None = None, batch: object = None) -> Insertion:
+    """Put a BatchNorm behind each layer where it belongs, or behind each named one, in place.
+
+    It belongs between a Linear, Conv or ConvTranspose layer and an activation, also where a residual is added or the
+    signal pooled in between; not behind the output layer, nor where a normalisation follows. Which function or module
+    reads a layer is found by following the forward of the model with `torch.fx`.
 
     The layer's place is taken by `Sequential(layer=<the same module>, norm=BatchNorm)`, wherever the module
     is used. Its bias is dropped, because BatchNorm subtracts any constant and has a bias of its own. The new
@@ -87,36 +100,104 @@ def insert_(model: nn.Module, layers: Sequence[str]) -> Insertion:
 
     Args:
         model: The model, changed in place.
-        layers: Qualified names, as in `model.named_modules()`, of Linear, Conv and ConvTranspose layers.
+        layers: Qualified names, as in `model.named_modules()`, of Linear, Conv and ConvTranspose layers; None: all
+            those where a BatchNorm belongs.
+        batch: `(inputs, targets)`, a tensor, or a dict of keyword inputs. With it, layers whose outputs are sequences
+            of features are passed over, and the changed model is run.
 
     Returns:
-        The names of the new layers, and the way back.
+        The names of the new layers, which layers got none and why, and the way back.
 
     Raises:
         ParameterTypeError: `layers` is a single string.
         TreatmentError: A name is not in the model, is of another type, has a norm behind it already, or is
             inside a module that reads its weight directly. Nothing was changed.
+        BatchError: The batch is empty or has another form.
+        ModelError: The model raises on the batch, before the change or after it. Nothing was changed.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-        >>> insertion = insert_(model, ["0"])
-        >>> insertion.names
-        ('0.norm',)
+        >>> insertion = insert_(model)
+        >>> print(insertion)
+        inserted 1
+          0.norm
+        kept 1
+          2: it gives the output of the model
         >>> insertion.undo()
         >>> model[0]
         Linear(in_features=4, out_features=8, bias=True)
+
+    References:
+        Ioffe & Szegedy 2015, "Batch Normalization", section 3.2.
     """
     if isinstance(layers, str):
         raise ParameterTypeError(f"layers must be a sequence of names; got the single string {layers!r}")
-    modules = dict(model.named_modules(remove_duplicate=False))
+    parsed = None if batch is None else parse_batch(batch)
+    found = survey(model)
     edits: dict[str, _Edit] = {}
-    for name in layers:
-        layer = _find(modules, name)
-        if all(edit.layer is not layer for edit in edits.values()):
-            edits[name] = _plan(model, name, layer)
+    kept: tuple[Kept, ...] = ()
+    if layers is None:
+        edits, kept = _where_it_belongs(model, found, parsed)
+    else:
+        edits = _where_it_is_wanted(model, found, layers)
     for edit in edits.values():
         edit.perform()
-    return Insertion(tuple(f"{name}.norm" for name in edits), tuple(edits.values()))
+    insertion = Insertion(tuple(f"{name}.norm" for name in edits), tuple(edits.values()), kept)
+    if parsed is not None:
+        with undone_on_error(insertion._take_back):
+            observe(model, parsed, training=True)
+    return insertion
+
+
+def _where_it_is_wanted(model: nn.Module, found: Survey, names: Sequence[str]) -> dict[str, _Edit]:
+    modules = dict(model.named_modules(remove_duplicate=False))
+    edits: dict[str, _Edit] = {}
+    for name in names:
+        layer = _find(modules, name)
+        if all(edit.layer is not layer for edit in edits.values()):
+            edits[name] = _plan(model, name, layer, found)
+    return edits
+
+
+def _where_it_belongs(
+    model: nn.Module, found: Survey, batch: Batch | None
+) -> tuple[dict[str, _Edit], tuple[Kept, ...]]:
+    edits: dict[str, _Edit] = {}
+    kept = []
+    dims = {} if batch is None else _output_dims(model, batch)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Linear | _ConvNd):
+            continue
+        try:
+            edit = _plan(model, name, layer, found)
+        except TreatmentError as reason:
+            kept.append(Kept(name, str(reason)))
+            continue
+        if (why := why_not_here(layer, found, model, dims.get(id(layer)))) is not None:
+            kept.append(Kept(name, why))
+        else:
+            edits[name] = edit
+    return edits, tuple(kept)
+
+
+def _output_dims(model: nn.Module, batch: Batch) -> dict[int, int]:
+    """How many dimensions the output of each layer has."""
+    dims: dict[int, int] = {}
+
+    def note(layer: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            dims[id(layer)] = output.dim()
+
+    with ExitStack() as hooks:
+        for layer in _layers(model):
+            hooks.callback(layer.register_forward_hook(note).remove)
+        with torch.no_grad():
+            observe(model, batch, training=model.training, gradients=False)
+    return dims
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    yield from (module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd))
 
 
 def _find(modules: dict[str, nn.Module], name: str) -> nn.Linear | _ConvNd:
@@ -131,7 +212,7 @@ def _find(modules: dict[str, nn.Module], name: str) -> nn.Linear | _ConvNd:
     return layer
 
 
-def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd) -> _Edit:
+def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd, found: Survey) -> _Edit:
     """Check everything that could go wrong with one layer, and prepare its pair."""
     if parametrize.is_parametrized(layer, "bias"):
         raise TreatmentError(
@@ -140,7 +221,7 @@ def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd) -> _Edit:
         )
     if not layer.weight.is_floating_point():
         raise TreatmentError(f"no BatchNorm fits behind {name!r}: its weight is {layer.weight.dtype}, not real")
-    sites = _sites(model, layer)
+    sites = tuple(sites_of(model, layer))
     if not sites:
         raise TreatmentError(
             f"{name!r} is the model itself, a {type(layer).__name__}, and has no parent to put a BatchNorm "
@@ -148,19 +229,12 @@ def _plan(model: nn.Module, name: str, layer: nn.Linear | _ConvNd) -> _Edit:
         )
     for site in sites:
         _check_site(name, site)
+    if (follower := norm_behind(layer, found)) is not None:
+        raise TreatmentError(f"{name!r} has a {type(follower).__name__} behind it already")
     return _Edit(sites, layer, layer._parameters["bias"], _pair(layer))
 
 
-def _sites(model: nn.Module, layer: nn.Module) -> tuple[_Site, ...]:
-    return tuple(
-        _Site(parent, child_name)
-        for parent in model.modules()
-        for child_name, child in parent._modules.items()
-        if child is layer
-    )
-
-
-def _check_site(name: str, site: _Site) -> None:
+def _check_site(name: str, site: Site) -> None:
     kind = type(site.parent).__name__
     if isinstance(site.parent, _READ_THEIR_CHILDREN):
         raise TreatmentError(
@@ -168,11 +242,11 @@ def _check_site(name: str, site: _Site) -> None:
             "place for a BatchNorm"
         )
     follower = _follower(site)
-    if isinstance(follower, _NORMS):
+    if isinstance(follower, NORMS):
         raise TreatmentError(f"{name!r} has a {type(follower).__name__} behind it already")
 
 
-def _follower(site: _Site) -> nn.Module | None:
+def _follower(site: Site) -> nn.Module | None:
     """Return the module that runs after the layer, where the parent is a Sequential and so tells."""
     if not isinstance(site.parent, nn.Sequential):
         return None

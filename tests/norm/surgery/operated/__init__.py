@@ -1,0 +1,1 @@
+"""Networks that are operated on, written as people write them, and what they compute."""
