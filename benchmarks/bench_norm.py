@@ -109,7 +109,9 @@ def mean_ratio(results: list[dict[str, float]], peer: str) -> float:
 def main() -> None:
     print(f"{torch.get_num_threads()} threads")
     results = [race(shape) for shape in LARGE]
-    print(f"geometric means: {mean_ratio(results, 'torch'):.2f}x eager, {mean_ratio(results, 'compiled'):.2f}x compiled")
+    print(
+        f"geometric means: {mean_ratio(results, 'torch'):.2f}x eager, {mean_ratio(results, 'compiled'):.2f}x compiled"
+    )
     for shape in LARGE[:3]:
         race(shape, "channels_last", layout=torch.channels_last)
     for shape in LARGE:

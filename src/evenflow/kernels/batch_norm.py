@@ -55,7 +55,7 @@ class Normalizer:
         Args:
             x: The batch, C-contiguous.
             residual: Of its shape, if the loops add one.
-            y: The output, of its shape.
+            y: The output, of its shape; the batch itself if the loops write there.
             table: From `new_table`.
             eps: Added to the variance.
             given: Whether the moments stand in the table.
@@ -127,7 +127,9 @@ class Normalizer:
         share(lambda n, m: call(whole, n, m, *everything, _WRITE), values, threads, piece)
 
 
-def find_normalizer(act: int, keep: bool, rows: bool, element: str, count: int) -> Normalizer | None:
+def find_normalizer(
+    act: int, keep: bool, rows: bool, element: str, count: int, *, here: bool = False
+) -> Normalizer | None:
     """Return what normalises arrays of `count` elements, or None if torch should.
 
     A small array never loads Numba. It does not use a kernel that a large one has loaded either: another last bit would
@@ -139,6 +141,7 @@ def find_normalizer(act: int, keep: bool, rows: bool, element: str, count: int) 
         rows: Whether arrays are (value, channel), else (batch, channel, values).
         element: "float32", "float64", or "uint16" for the bits of bfloat16.
         count: How many elements.
+        here: Whether the outputs overwrite the inputs.
 
     Examples:
         >>> find_normalizer(1, False, False, "float32", 100) is None
@@ -146,7 +149,7 @@ def find_normalizer(act: int, keep: bool, rows: bool, element: str, count: int) 
     """
     if count < WORTH_LOADING:
         return None
-    key = (act, keep, rows, element)
+    key = (act, keep, rows, element, here)
     if key not in _loaded:
         _loaded[key] = _load(*key) if _compiler_is_there() else None
     loops = _loaded[key]
@@ -185,7 +188,7 @@ def _compiler_is_there() -> bool:
     return not settings.DISABLE_JIT
 
 
-def _load(act: int, keep: bool, rows: bool, element: str) -> tuple[Loop, Loop]:
+def _load(act: int, keep: bool, rows: bool, element: str, here: bool) -> tuple[Loop, Loop]:
     from evenflow.kernels import activations, jit, normalize
 
     inner = "float64" if element == "float64" else "float32"
@@ -195,7 +198,7 @@ def _load(act: int, keep: bool, rows: bool, element: str) -> tuple[Loop, Loop]:
     stash = element != "uint16" and (keep or act >= _FIRST_SLOW)
     return (
         jit.compiled(
-            normalize.forward(act, keep, rows, stamp),
+            normalize.forward(act, keep, here, rows, stamp),
             f"void({3 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {numbers})",
         ),
         jit.compiled(

@@ -139,25 +139,32 @@ def coefficients(eps: float, c0: int, c1: int, table: Vectors, lines: Array) -> 
 
 @primitive
 def write_planes(
-    act: int, keep: bool, x: Array, r: Array, y: Array, n0: int, n1: int, c0: int, c1: int, lines: Array
-) -> None:
-    """Write the outputs."""
+    act: int, keep: bool, here: bool, x: Array, r: Array, y: Array,
+    n0: int, n1: int, c0: int, c1: int, lines: Array,
+) -> None:  # fmt: skip
+    """Write the outputs, over the inputs if they go `here`: one array, or the loop would not be vectorised."""
     for n in range(n0, n1):
         for c in range(c0, c1):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
             for i in range(x.shape[2]):
                 z = argument(widen(x[n, c, i]) - near, widen(r[n, c, i]), keep, a, b)
-                y[n, c, i] = narrow(x[n, c, i], activate(act, z))
+                if here:
+                    x[n, c, i] = narrow(x[n, c, i], activate(act, z))
+                else:
+                    y[n, c, i] = narrow(x[n, c, i], activate(act, z))
 
 
 @primitive
-def write_rows(act: int, keep: bool, x: Array, r: Array, y: Array, n0: int, n1: int, lines: Array) -> None:
-    """Write the outputs."""
+def write_rows(act: int, keep: bool, here: bool, x: Array, r: Array, y: Array, n0: int, n1: int, lines: Array) -> None:
+    """Write the outputs, over the inputs if they go `here`."""
     for n in range(n0, n1):
         for c in range(x.shape[1]):
             u = widen(x[n, c]) - lines[NEAR, c]
             z = argument(u, widen(r[n, c]), keep, lines[FACTOR, c], lines[OFFSET, c])
-            y[n, c] = narrow(x[n, c], activate(act, z))
+            if here:
+                x[n, c] = narrow(x[n, c], activate(act, z))
+            else:
+                y[n, c] = narrow(x[n, c], activate(act, z))
 
 
 @reduction
@@ -281,12 +288,14 @@ def write_gradient_rows(
             dx[n, c] = narrow(x[n, c], g * lines[FACTOR, c] + (u * lines[ALONG, c] + lines[LEVEL, c]))
 
 
-def forward(act: int, keep: bool, rows: bool, stamp: int) -> Loop:
+def forward(act: int, keep: bool, here: bool, rows: bool, stamp: int) -> Loop:
     """Make the forward loop of an activation, with a residual sum if it is kept, on rows or on planes.
+
+    Outputs overwrite the inputs if they go `here`.
 
     `stamp` is a part of the loop, so that one that was compiled from other sources is not taken for it.
     """
-    chosen = (act, keep, stamp)
+    chosen = (act, keep, here, stamp)
 
     def loop(
         x: Array, r: Array, y: Array, table: Vectors, lines: Array, sums: Vectors, eps: float, count: float,
@@ -306,9 +315,9 @@ def forward(act: int, keep: bool, rows: bool, stamp: int) -> Loop:
                 coefficients(eps, c, stop, table, lines)
             if phases & WRITE:
                 if rows:
-                    write_rows(chosen[0], chosen[1], x, r, y, n0, n1, lines)
+                    write_rows(chosen[0], chosen[1], chosen[2], x, r, y, n0, n1, lines)
                 else:
-                    write_planes(chosen[0], chosen[1], x, r, y, n0, n1, c, stop, lines)
+                    write_planes(chosen[0], chosen[1], chosen[2], x, r, y, n0, n1, c, stop, lines)
 
     return loop
 

@@ -21,18 +21,24 @@ _ELEMENTS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16:
 _FRESH_BYTES, _HUGE_PAGE, _MADV_HUGEPAGE = 2**22, 2**21, 14
 
 
-def kernel(x: Tensor, residual: Tensor | None, activation: str | None) -> kernels.Normalizer | None:
+def kernel(
+    x: Tensor, residual: Tensor | None, activation: str | None, *, here: bool = False
+) -> kernels.Normalizer | None:
     """Return the kernel for a batch, or None: it is small, of another type, or there is no compiler."""
     element = _ELEMENTS.get(x.dtype)
     if element is None or x.device.type != "cpu" or x.numel() == 0:
         return None
-    return kernels.find_normalizer(_NUMBERS[activation], residual is not None, _in_rows(x), element, x.numel())
+    return kernels.find_normalizer(
+        _NUMBERS[activation], residual is not None, _in_rows(x), element, x.numel(), here=here
+    )
 
 
-def forward(found: kernels.Normalizer, parts: Parts, moments: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
-    """Normalise by a kernel; see `formula.normalized`."""
+def forward(
+    found: kernels.Normalizer, parts: Parts, moments: Tensor | None, eps: float, *, here: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Normalise by a kernel; see `formula.normalized`. A dense batch is overwritten if the output goes `here`."""
     x = _dense(parts.x)
-    y = _empty_like(x)
+    y = x if here else _empty_like(x)
     array = _array(x)
     table = _table(array, parts, moments)
     found.normalize(

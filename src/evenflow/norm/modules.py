@@ -11,6 +11,7 @@ from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
 from evenflow.norm.functional import check_batch
+from evenflow.norm.inplace import INVERTIBLE
 from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
 from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new_value
 from evenflow.norm.sharing import Shared, current_seat, recall
@@ -26,6 +27,7 @@ _SHOWN_UNLESS = {
     "statistics_dtype": None,
     "accumulate": 1,
     "frozen": False,
+    "inplace": False,
 }
 
 
@@ -76,6 +78,9 @@ class EvenBatchNorm(TrackingNorm):
             outputs and gradients of the whole see `whole_batch`.
         frozen: Normalise by the running statistics in training mode too, and leave them alone. `train()` does
             not thaw the layer; setting the attribute does. The parameters go on learning.
+        inplace: In training, write the output over the input, which the backward pass recovers from it: nothing of the
+            size of the batch is kept. For `activation` None or "leaky_relu". A call whose input cannot be
+            overwritten or recovered (a leaf, a residual, a `weight` near 0, compiled code) is an ordinary one.
 
     Raises:
         ParameterTypeError: An argument has the wrong type.
@@ -83,7 +88,8 @@ class EvenBatchNorm(TrackingNorm):
         UnknownActivationError: No such activation.
 
     References:
-        Ioffe & Szegedy 2015, "Batch Normalization", Algorithms 1 and 2.
+        Ioffe & Szegedy 2015, "Batch Normalization", Algorithms 1 and 2; Rota Bulo, Porzi & Kontschieder 2018,
+        "In-Place Activated BatchNorm", for `inplace`.
     """
 
     activation: str | None = None
@@ -110,6 +116,7 @@ class EvenBatchNorm(TrackingNorm):
         statistics_dtype: torch.dtype | None = None,
         accumulate: int = 1,
         frozen: bool = False,
+        inplace: bool = False,
     ) -> None:
         super().__init__(
             checks.integer("num_features", num_features, low=self._least_features),
@@ -130,6 +137,7 @@ class EvenBatchNorm(TrackingNorm):
                 "statistics_dtype": statistics_dtype,
                 "accumulate": accumulate,
                 "frozen": frozen,
+                "inplace": inplace,
             }
         )
 
@@ -146,6 +154,11 @@ class EvenBatchNorm(TrackingNorm):
         self._widen()
         self.accumulate = options.get("accumulate", 1)
         self.frozen = options.get("frozen", False)
+        self.inplace = bool(options.get("inplace", False))
+        if self.inplace and self.activation not in INVERTIBLE:
+            raise ParameterValueError(
+                f"inplace=True needs an activation that can be inverted, None or 'leaky_relu'; got {self.activation!r}"
+            )
         if self.frozen and not self.track_running_stats:
             raise ParameterValueError("frozen=True needs track_running_stats=True: there would be nothing to use")
 
@@ -233,7 +246,13 @@ class EvenBatchNorm(TrackingNorm):
         check_batch(x, training=True)
         wide = self._in_statistics_dtype(x)
         output, moments = normalize_batch(
-            wide, self.weight, self.bias, self.eps, activation=activation, residual=residual
+            wide,
+            self.weight,
+            self.bias,
+            self.eps,
+            activation=activation,
+            residual=residual,
+            inplace=self.inplace and activation in INVERTIBLE,
         )
         if self.training and moments.count > 0:
             self._track(moments)

@@ -94,12 +94,8 @@ class BatchMoments:
             accept: A 0-d bool; where it is false the buffer stays. A tensor, so that no device has to wait.
         """
         dtype = torch.promote_types(running.dtype, new.dtype)
-        weight = momentum.to(dtype) if isinstance(momentum, Tensor) else momentum
-        if accept is None and running.dtype == new.dtype:
-            running.lerp_(new, weight)
-            return
         old = running.to(dtype)
-        moved = torch.lerp(old, new.to(dtype), weight)
+        moved = torch.lerp(old, new.to(dtype), momentum.to(dtype) if isinstance(momentum, Tensor) else momentum)
         if accept is not None:
             moved = torch.where(accept, moved, old)
         running.copy_(moved)

@@ -22,8 +22,10 @@ from torch import Tensor
 from evenflow.norm import arrays, operators
 from evenflow.norm.activations import activate
 from evenflow.norm.formula import Parts
+from evenflow.norm.inplace import can_be_here, normalize_here
 from evenflow.norm.moments import BatchMoments
 from evenflow.norm.shapes import all_but_channel, beside
+from evenflow.norm.tracing import values_are_hidden
 
 TOLERANCE = 2.0**-12
 """Largest error, in standard deviations, that torch's kernel may be expected to make."""
@@ -42,6 +44,7 @@ def normalize_batch(
     *,
     activation: str | None = None,
     residual: Float[Tensor, "batch channel *space"] | None = None,
+    inplace: bool = False,
 ) -> tuple[Float[Tensor, "batch channel *space"], BatchMoments]:
     """Normalise with the statistics of the batch.
 
@@ -52,10 +55,14 @@ def normalize_batch(
         eps: Added to the variance.
         activation: Applied to the output; one of `activations.ACTIVATIONS`.
         residual: Added to the normalised batch, before the activation.
+        inplace: Write over the batch where it can be recovered; see `inplace`.
 
     Returns:
         The output, in the dtype and memory format of `x`, and the moments of the batch.
     """
+    if inplace and can_be_here(Parts(x, weight, bias, residual)):
+        output, used = normalize_here(Parts(x, weight, bias, None), eps, activation)
+        return output, _moments(output, used)
     if _is_ours(x, residual, activation):
         output, used = operators.normalize(Parts(x, weight, bias, residual), None, eps, activation)
         return output, _moments(x, used)
@@ -68,11 +75,7 @@ def _is_ours(x: Tensor, residual: Tensor | None, activation: str | None) -> bool
     """Tell whether a kernel normalises this batch: it is on the CPU, and large, or the call is traced."""
     if x.device.type != "cpu" or x.numel() == 0:
         return False
-    return (
-        operators.is_transformed()
-        or operators.is_differentiated_forward()
-        or arrays.kernel(x, residual, activation) is not None
-    )
+    return values_are_hidden() or arrays.kernel(x, residual, activation) is not None
 
 
 def _moments(x: Tensor, used: Tensor) -> BatchMoments:
@@ -82,7 +85,7 @@ def _moments(x: Tensor, used: Tensor) -> BatchMoments:
 
 
 def _normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, BatchMoments]:
-    if x.numel() > 0 and _values_are_hidden():
+    if x.numel() > 0 and values_are_hidden():
         return _centred(x, weight, bias, eps)
     output, moments = _native(x, weight, bias, eps)
     if x.device.type == "cpu" and _batch_error(x, moments, eps) > TOLERANCE:
@@ -129,7 +132,7 @@ def _normalize_population(
 ) -> Tensor:
     dtype = statistics_dtype(x)
     mean, variance = mean.to(dtype), variance.to(dtype)
-    hidden = _values_are_hidden()
+    hidden = values_are_hidden()
     if not hidden and (x.device.type != "cpu" or _offset(mean, variance, eps) * _unit(dtype) / 2 <= TOLERANCE):
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
     centred = x.to(dtype) - beside(x, mean)
@@ -156,11 +159,6 @@ def _centred(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) 
     moments = BatchMoments(shift + rest.mean(1), rest.var(1, correction=1), _count(x))
     back = output.reshape(centred.shape).transpose(0, 1).to(x.dtype)
     return back.contiguous(memory_format=_memory_format(x)), moments
-
-
-def _values_are_hidden() -> bool:
-    """Tell whether this call is traced or vectorised, so that nothing can be decided from values."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _batch_error(x: Tensor, moments: BatchMoments, eps: float) -> float:

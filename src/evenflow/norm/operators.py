@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
+from evenflow.norm.tracing import is_differentiated_forward, is_of_a_function, is_traced
 
 Gradients = tuple[Tensor | None, ...]
 Settings = tuple[float, str | None, bool]
@@ -31,35 +31,12 @@ def normalize(parts: Parts, moments: Tensor | None, eps: float, activation: str 
         return normalized(parts, moments, eps, activation)
     if is_traced():
         way: Any = batch_norm
-    elif _is_vectorised() or (torch.is_grad_enabled() and any(part.requires_grad for part in parts.there())):
+    elif is_of_a_function() or (torch.is_grad_enabled() and any(part.requires_grad for part in parts.there())):
         way = Normalization.apply
     else:
         return _forward(parts, moments, eps, activation)
     y, used = way(*parts, moments, eps, activation)
     return y, used
-
-
-def is_traced() -> bool:
-    """Tell whether this call is compiled or seen by a mode, so that it must be an operator."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
-
-
-def is_transformed() -> bool:
-    """Tell whether values cannot be looked at: the call is traced, vectorised or differentiated as a function."""
-    return is_traced() or _is_vectorised() or is_differentiated_forward()
-
-
-def is_differentiated_forward() -> bool:
-    """Tell whether derivatives go forward with the values, for which only the formula has a rule."""
-    if torch.compiler.is_compiling():
-        return False
-    transforms = torch._C._functorch.get_interpreter_stack() or ()
-    forward = torch._C._functorch.TransformType.Jvp
-    return forward_ad._current_level >= 0 or any(transform.key() == forward for transform in transforms)
-
-
-def _is_vectorised() -> bool:
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Normalization(torch.autograd.Function):
@@ -86,7 +63,7 @@ class Normalization(torch.autograd.Function):
         if dy is None:
             return (None,) * 7
         *parts, moments = ctx.saved_tensors
-        if torch.is_grad_enabled() or _is_vectorised():
+        if torch.is_grad_enabled() or is_of_a_function():
             differentiable: Any = NormalizationBackward.apply
             return (*differentiable(dy, *parts, moments, *ctx.settings), None, None, None)
         return (*_backward(dy, Parts(*parts), moments, *ctx.settings), None, None, None)

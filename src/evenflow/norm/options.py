@@ -19,6 +19,7 @@ class Options(TypedDict, total=False):
     statistics_dtype: torch.dtype | None
     accumulate: int
     frozen: bool
+    inplace: bool
 
 
 def weight_of_new_value(momentum: float | None, momentum_of: str) -> float | None:

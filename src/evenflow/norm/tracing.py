@@ -1,6 +1,7 @@
 """What a layer has to know about the call that it is in."""
 
 import torch
+from torch.autograd import forward_ad
 
 
 def is_recomputation() -> bool:
@@ -10,5 +11,24 @@ def is_recomputation() -> bool:
 
 
 def values_are_hidden() -> bool:
-    """Tell whether this call is compiled or vectorised, so that nothing can be decided from values."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    """Tell whether nothing is decided from values: the call is traced, vectorised, or differentiated forward."""
+    return is_traced() or is_of_a_function() or is_differentiated_forward()
+
+
+def is_traced() -> bool:
+    """Tell whether this call is compiled or seen by a mode, so that it must be an operator."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def is_of_a_function() -> bool:
+    """Tell whether this call is inside a transformation of `torch.func`."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def is_differentiated_forward() -> bool:
+    """Tell whether derivatives go forward with the values."""
+    if torch.compiler.is_compiling():
+        return False
+    transforms = torch._C._functorch.get_interpreter_stack() or ()
+    forward = torch._C._functorch.TransformType.Jvp
+    return forward_ad._current_level >= 0 or any(transform.key() == forward for transform in transforms)

@@ -19,6 +19,7 @@ _ONLY_OURS = {
     "activation": None,
     "accumulate": 1,
     "frozen": False,
+    "inplace": False,
     "on_nonfinite": "propagate",
     "running_variance": "unbiased",
     "statistics_dtype": None,
