@@ -4,18 +4,19 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-BASE = {"errors", "checks", "version"}
+BASE = {"errors", "checks", "version", "uncompiled"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "checks": {"errors"},
+    "uncompiled": set(),
     "theory": BASE,
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
     "init": BASE | {"theory", "random"},
     "norm": BASE,
-    "clip": BASE,
+    "clip": BASE | {"kernels"},
     "probe": BASE | {"theory", "kernels"},
     "planning": BASE | {"init", "probe", "theory", "random"},
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
