@@ -4,13 +4,14 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-BASE = {"errors", "checks", "version", "uncompiled"}
+BASE = {"errors", "checks", "version", "uncompiled", "faces"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "checks": {"errors"},
     "uncompiled": set(),
+    "faces": {"errors"},
     "theory": BASE,
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
@@ -21,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "planning": BASE | {"init", "probe", "theory", "random"},
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
     "data": BASE,
-    "report": BASE | {"diagnose", "probe"},
+    "report": BASE | {"clip", "diagnose", "probe"},
     "demo": BASE | {"data", "diagnose", "init", "random"},
     "cli": BASE | {"data", "demo", "diagnose", "planning", "probe", "report"},
 }

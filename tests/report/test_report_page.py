@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from evenflow.diagnose.faces import face
 from evenflow.errors import MissingExtraError
+from evenflow.faces import face
 from evenflow.report import Case, Curve, Report, html_page, terminal
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}

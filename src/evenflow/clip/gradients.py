@@ -48,6 +48,16 @@ class Gradients:
         local = [self.here[place] for place in places] if self.sharded else tensors
         return Gradients(tensors, local, self.looks, self.listed, self.places)
 
+    def origins(self) -> list[int]:
+        """Return, for each of `tensors`, the first place where the caller lists it."""
+        present = [place for place, tensor in enumerate(self.places) if tensor is not None]
+        if len(present) == len(self.tensors):
+            return present
+        first: dict[int, int] = {}
+        for place in present:
+            first.setdefault(id(self.places[place]), place)
+        return [first[id(tensor)] for tensor in self.tensors]
+
     def name(self, gradient: Tensor) -> str:
         """Return what the caller calls one of `tensors`: its name, or its place in the list."""
         place = next(place for place, tensor in enumerate(self.places) if tensor is gradient)
@@ -75,9 +85,13 @@ def gradients_of(parameters: Parameters) -> Gradients:
         refuse_flat_parameters(parameters)
         parameters = list(parameters.named_parameters())
     listed = _listed(parameters)
-    bare = without_names(listed)
-    refuse_flat_parameters(bare)
-    gradients = [parameter.grad for parameter in bare]
+    return gradients_from(without_names(listed), listed)
+
+
+def gradients_from(parameters: list[Tensor], listed: Sequence[Tensor | tuple[str, Tensor]]) -> Gradients:
+    """Collect the gradients of parameters that are known by the names in `listed`, a list as long."""
+    refuse_flat_parameters(parameters)
+    gradients = [parameter.grad for parameter in parameters]
     present = [gradient for gradient in gradients if gradient is not None]
     if len(set(map(id, present))) < len(present):
         present = list({id(gradient): gradient for gradient in present}.values())

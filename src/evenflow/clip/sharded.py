@@ -83,6 +83,13 @@ def over_processes(tensors: Sequence[Tensor], numbers: Doubles, combine: Combine
     return result
 
 
+def over_mesh(tensor: Tensor, dim: int, numbers: Doubles, combine: Combine) -> Doubles:
+    """Combine numbers with those of the other processes along one dimension of the mesh of a sharded tensor."""
+    if not is_sharded(tensor) or tensor.device_mesh.get_coordinate() is None:
+        return numbers
+    return combine(_gathered(numbers, tensor.device_mesh, dim))
+
+
 def refuse_flat_parameters(parameters: object) -> None:
     """Refuse models and parameters of the older wrapper, whose pieces do not tell where they belong.
 
