@@ -191,9 +191,10 @@ def _clip_one_(
     with np.errstate(divide="ignore", invalid="ignore"):
         factors = np.where(over, limits / whole[0], 1.0)
         ratios = whole[0] / np.maximum(whole[1], eps)
+        after = whole[0] * factors
     if over.any():
         _multiply_(values, unit.spread(values, torch.from_numpy(factors).to(values.device)))
-    return _told(gradient, unit, ratios, factors, whole[0] * factors, order)
+    return _told(gradient, unit, ratios, factors, after, order)
 
 
 def _multiply_(values: Tensor, factors: Tensor) -> None:

@@ -20,7 +20,7 @@ class AutoClipper(Clipper):
     $$
 
     The percentile $\eta_p$ is a streaming one, within 0.5 % of the exact, in memory that does not grow. A norm that is
-    not finite does not enter it.
+    not finite does not enter it, nor what is left of one.
 
     Args:
         parameters: A model, an optimizer, or an iterable of parameters or (name, parameter) pairs.
@@ -70,7 +70,7 @@ class AutoClipper(Clipper):
         super().__init__(parameters, nonfinite=nonfinite, accumulate=accumulate, history=history, scaler=scaler)
 
     def _clip(self, found: Found) -> Outcome:
-        if math.isfinite(found.total):
+        if found.sound and math.isfinite(found.total):
             self._norms.add(found.total)
         ready = self._norms.count > self.warmup
         threshold = self._norms.quantile(self.percentile / 100) if ready else math.inf

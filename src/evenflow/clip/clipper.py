@@ -5,7 +5,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,11 +30,12 @@ POLICIES = ["skip", "zero", "raise", "leave", "propagate"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Gradients, the norm of each, and that of all."""
+    """Gradients, the norm of each, and that of all; whether that is the norm of what was computed, to learn from."""
 
     gradients: Gradients
     sizes: Norms
     total: float
+    sound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +117,22 @@ class Clipper(ABC):
     def _step(self, optimizer: Optimizer | None) -> ClipReport:
         doomed = unscale_(self._named.parameters, optimizer, self.scaler)
         found = self._measured(gradients_from(self._named.parameters, self._named.pairs))
+        if doomed:
+            return self._reported(found, found, _nothing(found.total, skipped=True), skipped=True)
         if math.isfinite(found.total):
             return self._reported(found, found, self._clip(found), skipped=False)
-        if self.nonfinite == "raise" and not doomed:
+        return self._without_finite_norm(found)
+
+    def _without_finite_norm(self, found: Found) -> ClipReport:
+        usable, skipped = found, self.nonfinite == "skip"
+        if self.nonfinite == "raise":
             refuse_nonfinite(found.gradients, self._order)
-        skipped = doomed or self.nonfinite == "skip"
-        usable = found
         if self.nonfinite == "skip":
             drop_gradients_(self._named.pairs)
-        elif self.nonfinite == "zero" and not doomed:
+        if self.nonfinite == "zero":
             zero_nonfinite_(found.gradients)
-            usable = self._measured(found.gradients)
-        passive = skipped or self.nonfinite == "leave"
+            usable = replace(self._measured(found.gradients), sound=False)
+        passive = self.nonfinite in {"skip", "leave"}
         outcome = _nothing(found.total, skipped=skipped) if passive else self._clip(usable)
         return self._reported(found, usable, outcome, skipped=skipped)
 

@@ -52,7 +52,8 @@ def clip_parts_(
         scale_down_(gradients, float(limits[0]), float(found[0]), None)
     else:
         _scale_parts_(gradients, owner, limits, found, factors)
-    after = np.where(over, np.where(np.isfinite(found), limits, found * factors), found)
+    with np.errstate(invalid="ignore"):
+        after = np.where(over, np.where(np.isfinite(found), limits, found * factors), found)
     return Clipped(found, factors, float(combined(after, order)))
 
 
@@ -64,7 +65,8 @@ def by_part(sizes: Norms, owner: NDArray[np.int64], count: int, order: float) ->
         array([7., 5., 0.])
     """
     largest = np.zeros(count)
-    np.maximum.at(largest, owner, sizes)
+    with np.errstate(invalid="ignore"):
+        np.maximum.at(largest, owner, sizes)
     if math.isinf(order):
         return largest
     scale = np.where((largest > 0) & (largest < np.inf), largest, 1.0)

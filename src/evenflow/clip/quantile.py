@@ -1,10 +1,10 @@
 r"""Quantiles of a stream of positive numbers in bounded memory.
 
 A number $x$ is counted in the bucket $\lceil \log_\gamma x \rceil$ with $\gamma = (1 + \alpha) / (1 - \alpha)$. The
-middle of a bucket, $2 \gamma^i / (\gamma + 1)$, is within a share $\alpha$ of every number in it, so a quantile is within
-$\alpha$ of the exact one, whatever the distribution and whatever the order of the stream (Masson, Rim & Lee 2019,
-"DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees"). When there are too many buckets
-the lowest are joined: only quantiles far below all others lose their guarantee.
+middle of a bucket, $2 \gamma^i / (\gamma + 1)$, is within a share $\alpha$ of every number in it, so a quantile is
+within $\alpha$ of the exact one, whatever the distribution and whatever the order of the stream (Masson, Rim & Lee
+2019, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees"). When there are too many
+buckets the lowest are joined: only quantiles far below all others lose their guarantee.
 """
 
 import math

@@ -31,7 +31,8 @@ class ZClipper(Clipper):
     \sigma^2 \leftarrow \alpha \sigma^2 + (1 - \alpha) (\|g\| - \mu)^2 .
     $$
 
-    They begin as those of the first steps. A norm that is not finite does not enter them.
+    They begin as those of the first steps. A norm that is not finite does not enter them, nor what
+    is left of one.
 
     Args:
         parameters: A model, an optimizer, or an iterable of parameters or (name, parameter) pairs.
@@ -92,7 +93,7 @@ class ZClipper(Clipper):
     def _clip(self, found: Found) -> Outcome:
         threshold = min(self._threshold(found.total), self.max_norm)
         outcome = scaled(found.gradients, found.total, threshold)
-        if math.isfinite(found.total):
+        if found.sound and math.isfinite(found.total):
             self._learn(min(found.total, threshold))
         return outcome
 
