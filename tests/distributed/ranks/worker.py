@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import distribute_tensor
 
 from evenflow.random import stream
+from ranks.clipping import clipped
 from ranks.layouts import LAYOUTS
 from ranks.models import wrapped
 from ranks.rules import DTYPES, LARGE, RULES, shape_of, write
@@ -72,6 +73,7 @@ def main(rank, world, home):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     try:
         found = {"small": small(world), "large": large(world) if world == 2 else {}} | wrapped(world)
+        found |= clipped(world)
         torch.save(found, f"{home}/{rank}.pt")
     finally:
         dist.destroy_process_group()
