@@ -45,9 +45,9 @@ def introduction(minutes: float, workers: int, *, resumed: bool) -> list[str]:
         f" batches of {BATCH} sequences.",
         "",
         f"A run survives when its loss, averaged over the last tenth of the steps, is finite and at most {TWICE:g}"
-        " times that of a guess. A cell holds how many of ten survived, and the median of their losses. Differences are to the"
-        " same seeds without clipping: of the share that survived, over the rates at which some did not; and of the"
-        " loss in units of a guess's, over all rates, where a run that ended worse than a guess counts as a guess."
+        " times that of a guess. A cell holds how many of ten survived, and the median of their losses. Differences are"
+        " to the same seeds without clipping: of the share that survived, over the rates at which some did not; and of"
+        " the loss in units of a guess's, over all rates, where a run that ended worse than a guess counts as a guess."
         " Intervals resample the seeds. The rule, fixed before the run: supported where the interval of survival is"
         " above zero, refuted where it is not above zero anywhere, inconclusive otherwise.",
         "",

@@ -50,8 +50,8 @@ def clip_grad_norm_(
         max_norm: At least 0; infinity measures without clipping.
         norm_type: $p$, positive; infinity is the largest magnitude.
         error_if_nonfinite: Short for `nonfinite="raise"`, as in torch.
-        foreach: False goes tensor by tensor. Otherwise many or large gradients on a CPU are one call, and True
-            uses torch's foreach kernels for the others, where None takes the faster.
+        foreach: Many or large gradients on a CPU are one call to a compiled loop, whatever this is. For the
+            others True uses torch's foreach kernels, False goes tensor by tensor, and None takes the faster.
         nonfinite: When the norm is not finite: "leave" changes nothing, and the returned norm says so; "zero"
             sets NaN and infinite entries to 0, clips the rest by its own norm and returns that; "skip" sets every
             `.grad` to None, so that the optimizer's next step does nothing; "raise" names the gradients and changes

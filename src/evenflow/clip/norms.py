@@ -39,9 +39,9 @@ def norms(gradients: Gradients, norm_type: float, foreach: bool | None) -> Norms
     Args:
         gradients: Real or complex, dense or sparse, of any floating dtype, on any device.
         norm_type: $p$, positive or infinite.
-        foreach: False reads tensor by tensor. Otherwise many or large tensors on a CPU are read by one compiled loop;
-            what is left by torch's foreach kernels with True, and with None on another device, and with None on a CPU
-            small tensors are packed together.
+        foreach: Many or large tensors on a CPU are read by one compiled loop. Of the others, False reads one after
+            another and True by torch's foreach kernels, as None does on another device; on a CPU, None packs small
+            ones together.
 
     Returns:
         For each of `gradients.tensors` its norm; NaN where there is a NaN; infinity where there is an infinity or the
@@ -49,7 +49,7 @@ def norms(gradients: Gradients, norm_type: float, foreach: bool | None) -> Norms
     """
     found = np.zeros(len(gradients.tensors))
     rest: Sequence[int] = range(len(gradients.tensors))
-    if foreach is not False and norm_type in _LOOPS and not _has_parts_of_sums(gradients):
+    if norm_type in _LOOPS and not _has_parts_of_sums(gradients):
         alike, rest = blocks(gradients, complex_too=norm_type == 2.0)
         for block in alike:
             sums = block.run(_LOOPS[norm_type])

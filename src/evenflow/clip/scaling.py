@@ -18,13 +18,13 @@ def scale_down_(gradients: Gradients, limit: float, total: float, foreach: bool 
         gradients: What to scale, dense or sparse.
         limit: The norm to reach.
         total: The norm now.
-        foreach: False goes tensor by tensor. Otherwise one compiled loop goes over many or large tensors on a CPU, and
-            torch's foreach kernels over the others.
+        foreach: One compiled loop goes over many or large tensors on a CPU. Over the others go torch's foreach kernels,
+            or with False one call for each.
     """
     if total <= limit or not gradients.here:
         return
     factors = _factors(limit, total)
-    alike, rest = blocks(gradients, complex_too=True) if foreach is not False else ([], range(len(gradients.here)))
+    alike, rest = blocks(gradients, complex_too=True)
     if alike:
         torch.autograd.graph.increment_version([gradients.here[i] for block in alike for i in block.places])
     for block in alike:
