@@ -99,7 +99,7 @@ PROBLEMS = {
             Problem(
                 f"adding, length {length}", 2, 1, 32, True, False, ADDING_RATES, steps, 1 / 6, adding(length), squared
             )
-            for length, steps in ((100, 600), (200, 400), (400, 200))
+            for length, steps in ((100, 400), (200, 250), (400, 120))
         ),
         Problem(
             "text, length 100",
@@ -109,7 +109,7 @@ PROBLEMS = {
             False,
             True,
             READING_RATES,
-            250,
+            150,
             _entropy(),
             reading(100),
             surprise,
