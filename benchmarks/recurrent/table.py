@@ -30,7 +30,7 @@ def survived(final: Grid, problem: Problem) -> NDArray[np.bool_]:
 
 def capped(final: Grid, problem: Problem) -> Grid:
     """Final losses in units of that of a guess, which is what a run that ended worse is worth."""
-    return np.minimum(np.nan_to_num(final, nan=math.inf) / problem.guess, 1.0)
+    return np.minimum(np.nan_to_num(final, nan=math.inf), problem.guess) / problem.guess
 
 
 def interval(by_seed: Grid, draw: int = 0) -> tuple[float, float, float]:

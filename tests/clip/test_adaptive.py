@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from evenflow.clip import AdaptiveClipper, adaptive_clip_grad_
+from evenflow.clip.memory import row_blocks
 from evenflow.errors import NonFiniteError, ParameterTypeError, ParameterValueError, TensorDtypeError
 
 EPS = 1e-3
@@ -79,6 +80,19 @@ def test_agrees_with_optaxs_formula_where_outputs_come_last(layer):
     adaptive_clip_grad_(layer, 0.05, EPS, exclude=None)
     np.testing.assert_allclose(layer.weight.grad.permute(order).numpy(), wanted, rtol=1e-5)
     np.testing.assert_allclose(layer.bias.grad.numpy(), bias, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(600, 900), (64, 16, 24, 32)])
+def test_large_weights_are_read_by_the_loop_with_the_same_result(shape):
+    generator = torch.Generator().manual_seed(0)
+    parameter = nn.Parameter(torch.randn(shape, generator=generator))
+    parameter.grad = torch.randn(shape, generator=generator) * torch.logspace(-4, 2, shape[0]).view(
+        -1, *[1] * (len(shape) - 1)
+    )
+    assert row_blocks(parameter) is not None
+    wanted = timm(parameter.detach().double(), parameter.grad.double(), 0.05).float()
+    adaptive_clip_grad_(parameter, 0.05)
+    torch.testing.assert_close(parameter.grad, wanted, rtol=1e-6, atol=0)
 
 
 def weights_of_units(layer, weight):

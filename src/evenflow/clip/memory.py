@@ -74,6 +74,18 @@ def blocks(gradients: Gradients, *, complex_too: bool) -> tuple[list[Blocks], li
     return found, sorted(set(everything) - {int(place) for block in found for place in block.places})
 
 
+def row_blocks(tensor: Tensor) -> Blocks | None:
+    """Return the rows of a float32 tensor as blocks; None where it lies otherwise, or is too small for the loops."""
+    plain = tensor.layout == torch.strided and _is_plain(tensor, torch.float32) and tensor.is_contiguous()
+    if not plain or not tensor.numel():
+        return None
+    rows = tensor.shape[0]
+    lengths = np.full(rows, tensor.numel() // rows, dtype=np.int64)
+    addresses = np.uint64(tensor.data_ptr()) + np.arange(rows, dtype=np.uint64) * np.uint64(4 * lengths[0])
+    found = Blocks(np.arange(rows), addresses, lengths, "float32")
+    return found if _worth_it([found]) else None
+
+
 def _worth_it(found: Sequence[Blocks]) -> bool:
     tensors, numbers = sum(block.places.size for block in found), sum(int(block.lengths.sum()) for block in found)
     return kernels.worth_loading(tensors, numbers) and kernels.loops() is not None

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evenflow.clip.memory import row_blocks
 from evenflow.errors import ParameterTypeError, ParameterValueError, ShardingError
 
 _NO_OUTPUT = (nn.Embedding, nn.EmbeddingBag)
@@ -30,6 +32,9 @@ class Units:
             tensor: The weight, or its gradient.
             order: Of the norm.
         """
+        rows = row_blocks(tensor) if self.dim == 0 and order == 2.0 else None
+        if rows is not None:
+            return torch.from_numpy(np.sqrt(rows.run("squares"))).view(-1, *[1] * (tensor.dim() - 1))
         grouped = self._grouped(tensor)
         kept = {None: (), 0: (0,), 1: (0, 2) if self.groups > 1 else (1,)}[self.dim]
         reduced = [dim for dim in range(grouped.dim()) if dim not in kept]
