@@ -175,7 +175,11 @@ def _checked(
     """Return the gradients if all have numbers that a norm is defined for."""
     spread = any(map(is_sharded, tensors)) if set(map(type, tensors)) - {Tensor, nn.Parameter} else False
     local = [here(tensor) for tensor in tensors] if spread else tensors
-    gradients = Gradients(tensors, local, set(map(_look, local)), listed, places)
+    dtypes, on_cpu = {tensor.dtype for tensor in local}, {tensor.is_cpu for tensor in local}
+    # Two passes over one attribute are faster than one over both, which only a mixture needs.
+    alike = len(dtypes) <= 1 or len(on_cpu) <= 1
+    looks = {(dtype, where) for dtype in dtypes for where in on_cpu} if alike else set(map(_look, local))
+    gradients = Gradients(tensors, local, looks, listed, places)
     if not all(on_cpu for _, on_cpu in gradients.looks):
         _refuse_meta(gradients)
     if not all(dtype.is_floating_point or dtype.is_complex for dtype, _ in gradients.looks):

@@ -99,21 +99,24 @@ def _alike(gradients: Gradients, dtype: torch.dtype) -> Blocks | None:
         chosen = np.array([i for i, t in enumerate(tensors) if _is_plain(t, dtype)], dtype=np.int64)
         tensors = [tensors[i] for i in chosen]
     try:
-        unbroken = all(tensor.is_contiguous() for tensor in tensors)
-        addresses = [tensor.data_ptr() for tensor in tensors] if unbroken else []
+        unbroken = all(map(Tensor.is_contiguous, tensors))
+        begins = _addresses(tensors) if unbroken else None
     except RuntimeError:  # one has no memory of its own: it is sparse, or stands for a tensor of a transformation
-        unbroken = False
-    if not unbroken:
+        begins = None
+    if begins is None:
         kept = [i for i, tensor in enumerate(tensors) if _lies_unbroken(tensor)]
         chosen, tensors = chosen[kept], [tensors[i] for i in kept]
-        addresses = [tensor.data_ptr() for tensor in tensors]
-    lengths = np.array([tensor.numel() for tensor in tensors], dtype=np.int64) * width
-    begins = np.array(addresses, dtype=np.uint64)
+        begins = _addresses(tensors)
+    lengths = np.fromiter(map(Tensor.numel, tensors), dtype=np.int64, count=len(tensors)) * width
     # A tensor of zeros that torch never made has no address.
     real = (begins != 0) | (lengths == 0)
     if not real.all():
         chosen, begins, lengths = chosen[real], begins[real], lengths[real]
     return Blocks(chosen, begins, lengths, kind) if chosen.size else None
+
+
+def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.uint64]:
+    return np.fromiter(map(Tensor.data_ptr, tensors), dtype=np.uint64, count=len(tensors))
 
 
 def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:

@@ -19,6 +19,9 @@ WORTH_LOADING = 2**19
 _CALL = 2**10
 """Numbers that are read in the time of one of torch's calls."""
 
+_SHARED = 2**21
+"""Fewer numbers are read in the time that a busy machine takes to start a second thread."""
+
 _BITS = {"float32": np.int32, "float64": np.int64}
 
 
@@ -78,7 +81,8 @@ class _Loop:
             part = slice(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(ends, stop, "right")))
             loop(begins[part], pieces[part], like, factor if self.name == "scale" else found[part])
 
-        share(work, int(ends[-1]) if ends.size else 0, threads)
+        count = int(ends[-1]) if ends.size else 0
+        share(work, count, threads if count > _SHARED else 1)
         return self._joined(found, owner, lengths.size)
 
     def _joined(self, found: NDArray[Any], owner: NDArray[np.int64], count: int) -> Any:
