@@ -58,7 +58,7 @@ def test_attached_it_sees_unscaled_gradients_whoever_unscales_them(fused, known)
     backward(model, scaler)
     scaler.step(optimizer)
     scaler.update()
-    assert clipper.last.norm == pytest.approx(true_norm(), rel=1e-5)
+    assert clipper.last_report.norm == pytest.approx(true_norm(), rel=1e-5)
     moved = float((model.weight.detach() - before).norm())
     assert (
         0 < moved < 0.5
@@ -89,7 +89,7 @@ def test_an_optimizer_called_past_the_scaler_is_unscaled_for():
     clipper.attach(optimizer)
     backward(model, scaler)
     optimizer.step()
-    assert clipper.last.norm == pytest.approx(true_norm(), rel=1e-5)
+    assert clipper.last_report.norm == pytest.approx(true_norm(), rel=1e-5)
 
 
 def test_without_knowing_the_optimizer_it_refuses():

@@ -55,7 +55,7 @@ def test_a_report_tells_the_norm_before_and_after(make):
         assert not report.nonfinite
         assert not report.skipped
     assert clipper.history[3].fired
-    assert clipper.last is report
+    assert clipper.last_report is report
     assert clipper.clip_rate == report.rate == sum(r.fired for r in clipper.history) / 5
     assert (clipper.steps, clipper.fired, clipper.skipped) == (5, sum(r.fired for r in clipper.history), 0)
 

@@ -57,7 +57,6 @@ class Clipper(ABC):
         steps: How many steps it has seen.
         fired: In how many of them it clipped.
         skipped: In how many of them the gradients were not finite and the step was skipped.
-        last: Report on the last step; None before the first.
     """
 
     _settings: ClassVar[tuple[str, ...]] = ()
@@ -176,8 +175,8 @@ class Clipper(ABC):
         return tuple((self._named.pairs[origins[place]][0], float(shares[place])) for place in first)
 
     @property
-    def last(self) -> ClipReport | None:
-        """Report on the last step."""
+    def last_report(self) -> ClipReport | None:
+        """Report on the last step; None before the first."""
         return self._history[-1] if self._history else None
 
     @property
