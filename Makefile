@@ -32,7 +32,7 @@ bench: $(READY)  ## speed beside the peers, as ratios
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 docs: $(READY)  ## the documentation as a site in build/site
-	$(PIP_INSTALL) '.[docs]'
+	$(PIP_INSTALL) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 wheel: $(READY)  ## build the wheel, and try it in a clean environment

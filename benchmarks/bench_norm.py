@@ -6,7 +6,6 @@ cache between them.
 """
 
 import math
-import resource
 import subprocess
 import sys
 

@@ -83,3 +83,15 @@ class MissingExtraError(EvenflowError, ImportError):
 
 class PlanError(EvenflowError, ValueError):
     """A plan does not fit the model, or is no plan."""
+
+
+class ScaledGradientsError(EvenflowError, RuntimeError):
+    """Gradients are still multiplied by the scale of a GradScaler, and cannot be unscaled from here."""
+
+
+class HistoryError(EvenflowError, RuntimeError):
+    """Too little has been seen yet to answer."""
+
+
+class StateError(EvenflowError, ValueError):
+    """A state dictionary does not fit what it is loaded into."""

@@ -4,23 +4,25 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-BASE = {"errors", "checks", "version"}
+BASE = {"errors", "checks", "version", "uncompiled", "faces"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "checks": {"errors"},
+    "uncompiled": set(),
+    "faces": {"errors"},
     "theory": BASE,
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
     "init": BASE | {"theory", "random"},
     "norm": BASE | {"kernels", "probe"},
-    "clip": BASE,
+    "clip": BASE | {"kernels"},
     "probe": BASE | {"theory", "kernels"},
     "planning": BASE | {"init", "probe", "theory", "random"},
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
     "data": BASE,
-    "report": BASE | {"diagnose", "probe"},
+    "report": BASE | {"clip", "diagnose", "probe"},
     "demo": BASE | {"data", "diagnose", "init", "random"},
     "cli": BASE | {"data", "demo", "diagnose", "planning", "probe", "report"},
 }

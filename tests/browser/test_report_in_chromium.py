@@ -51,7 +51,12 @@ def written(make, tmp_path_factory):
     relu = Case("30 layers of ReLU", "Glorot", make.vanishing_relu(), make.even_tanh(30), curves=curves)
     report = folder / "report.html"
     report.write_text(html_page(Report("Two sick networks", (tanh, relu))), encoding="utf-8")
-    return {"diagnosis": make.saturated_tanh().to_html(folder / "diagnosis.html"), "report": report}
+    clipping = make.clipper().to_html(folder / "clipping.html")
+    return {
+        "diagnosis": make.saturated_tanh().to_html(folder / "diagnosis.html"),
+        "report": report,
+        "clipping": clipping,
+    }
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def visit(browser, written):
         page.close()
 
 
-@pytest.mark.parametrize("name", ["diagnosis", "report"])
+@pytest.mark.parametrize("name", ["diagnosis", "report", "clipping"])
 def test_the_page_asks_for_nothing_but_itself_and_raises_no_error(visit, written, name):
     page = visit(name, 1200)
     page.wait_for_load_state("networkidle")
@@ -113,7 +118,7 @@ def test_a_case_is_reached_from_the_summary(visit):
     assert page.evaluate("document.querySelector('#case-2').getBoundingClientRect().top") < 300
 
 
-@pytest.mark.parametrize("name", ["diagnosis", "report"])
+@pytest.mark.parametrize("name", ["diagnosis", "report", "clipping"])
 @pytest.mark.parametrize("width", [320, 420, 1200])
 def test_nothing_overflows_the_width_even_when_all_is_unfolded(visit, name, width):
     page = visit(name, width)

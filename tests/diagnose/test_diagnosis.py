@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 
 from evenflow.diagnose import check, diagnose
-from evenflow.diagnose.faces import face
 from evenflow.diagnose.plain import plain
 from evenflow.errors import MissingExtraError
+from evenflow.faces import face
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def test_a_face_that_no_package_offers():
 
 def test_a_face_whose_package_is_broken(monkeypatch):
     broken = EntryPoint("html", "evenflow.nowhere:html_page", "evenflow.faces")
-    monkeypatch.setattr("evenflow.diagnose.faces.entry_points", lambda **_: [broken])
+    monkeypatch.setattr("evenflow.faces.entry_points", lambda **_: [broken])
     with pytest.raises(MissingExtraError, match=r"evenflow\.nowhere"):
         face("html")

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
+from evenflow.clip import NormClipper
 from evenflow.diagnose.diagnosis import Diagnosis
 from evenflow.diagnose.finding import Finding
 from evenflow.diagnose.treat.prescription import Prescription
@@ -233,3 +236,15 @@ def redraw(rule, names):
             f"    ef.init.{rule}(...)",
         ]
     )
+
+
+def clipper(name="layer.weight", steps=60):
+    """A clipper that has clipped, skipped, and met NaN."""
+    parameters = [(name, torch.nn.Parameter(torch.zeros(3))), ("layer.bias", torch.nn.Parameter(torch.zeros(1)))]
+    made = NormClipper(parameters, 1.0)
+    for step in range(steps):
+        size = float("nan") if step == 20 else 30.0 if step % 9 == 4 else 0.4 + 0.01 * (step % 7)
+        for _, parameter in parameters:
+            parameter.grad = torch.full_like(parameter, size)
+        made.step()
+    return made

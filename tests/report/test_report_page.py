@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from evenflow.diagnose.faces import face
 from evenflow.errors import MissingExtraError
-from evenflow.report import Case, Curve, Report, html_page, terminal
+from evenflow.faces import face
+from evenflow.report import Case, Curve, Report, clip_page, html_page, terminal
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 LOADING = {"src", "srcset", "data", "poster", "action", "background"}
@@ -61,8 +61,15 @@ def report(make):
 
 
 @pytest.fixture(scope="module")
-def pages(extremes):
-    return {name: Page(html_page(diagnosis)) for name, diagnosis in extremes.items()}
+def pages(extremes, make):
+    drawn = {name: html_page(diagnosis) for name, diagnosis in extremes.items()}
+    clippers = {
+        "clipping": make.clipper(),
+        "clipping hostile": make.clipper("<script>x</script></td>"),
+        "no clipping": make.clipper(steps=0),
+    }
+    drawn |= {name: clip_page(clipper) for name, clipper in clippers.items()}
+    return {name: Page(source) for name, source in drawn.items()}
 
 
 def test_every_tag_is_closed(pages, report):
@@ -174,7 +181,30 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(make, monkey
         html_page(make.even_tanh(2))
 
 
+def test_the_history_of_a_clipper_is_told(pages):
+    page = pages["clipping"]
+    assert "60 steps, 7 clipped (12 %), 1 skipped." in page.words
+    assert "layer.weight 1 time" in page.words
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 3
+    assert re.search(r"layer.weight 75 % \d+ \d+", page.words)
+    assert "Suggested threshold" in page.words
+    assert "No step yet." in pages["no clipping"].words
+    assert "Suggested" not in pages["no clipping"].words
+    assert "svg" not in pages["no clipping"].tags
+
+
+def test_hostile_names_of_parameters_are_text(pages):
+    assert "<script>x</script></td>" in pages["clipping hostile"].words
+
+
+def test_a_clipper_writes_its_page(make, tmp_path):
+    clipper = make.clipper()
+    path = clipper.to_html(tmp_path / "clipping.html")
+    assert path.read_text(encoding="utf-8") == clip_page(clipper)
+
+
 def test_the_entry_points_lead_here():
+    assert face("clipping") is clip_page
     assert face("html") is html_page
     assert face("terminal") is terminal
 

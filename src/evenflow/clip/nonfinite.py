@@ -1,12 +1,16 @@
 """What to do about NaN and infinity in gradients: find them, name them, or set them to zero."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NoReturn
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from evenflow.clip.gradients import Gradients, values_to_write
+from evenflow.clip.gradients import Gradients, values_to_write, without_names
+from evenflow.clip.scaling import mark_written
+from evenflow.clip.sharded import over_processes
 from evenflow.errors import NonFiniteError
 
 _NAMED = 8
@@ -18,10 +22,10 @@ def refuse_nonfinite(gradients: Gradients, norm_type: float) -> NoReturn:
     Raises:
         NonFiniteError: Always.
     """
-    counted = [(tensor, *_counts(values_to_write(tensor))) for tensor in gradients.tensors]
+    counts = _counts(gradients)
     bad = [
-        f"{gradients.label(tensor)} ({nans} NaN, {infinities} infinite)"
-        for tensor, nans, infinities in counted
+        f"{gradients.label(tensor)} ({nans:.0f} NaN, {infinities:.0f} infinite)"
+        for tensor, (nans, infinities) in zip(gradients.tensors, counts, strict=True)
         if nans or infinities
     ]
     if not bad:
@@ -36,16 +40,30 @@ def refuse_nonfinite(gradients: Gradients, norm_type: float) -> NoReturn:
     )
 
 
-def zero_nonfinite_(tensors: Iterable[Tensor]) -> None:
+def zero_nonfinite_(gradients: Gradients) -> None:
     """Set each NaN and each infinity to zero and leave tensors without any alone."""
-    for tensor in tensors:
+    for tensor in gradients.here:
         values = values_to_write(tensor)
         bad = ~torch.isfinite(values)
         if bad.any():
             values.masked_fill_(bad, 0)
+    mark_written(gradients)
 
 
-def _counts(values: Tensor) -> tuple[int, int]:
-    """Count the NaN and the infinite entries; a complex number with a NaN part is NaN."""
-    nans, bad = torch.isnan(values).sum(), (~torch.isfinite(values)).sum()
-    return int(nans), int(bad - nans)
+def drop_gradients_(listed: Sequence[Tensor | tuple[str, Tensor]]) -> None:
+    """Leave parameters without a gradient, so that an optimizer passes them over.
+
+    Zeros would not do: momentum and weight decay move a parameter all the same.
+    """
+    for parameter in without_names(listed):
+        parameter.grad = None
+
+
+def _counts(gradients: Gradients) -> NDArray[np.float64]:
+    """Count the NaN and the infinite entries of each; a complex number with a NaN part is NaN."""
+    counts = np.zeros((len(gradients.here), 2))
+    for place, tensor in enumerate(gradients.here):
+        values = values_to_write(tensor)
+        nans, bad = int(torch.isnan(values).sum()), int((~torch.isfinite(values)).sum())
+        counts[place] = nans, bad - nans
+    return over_processes(gradients.tensors, counts, lambda parts: parts.sum(axis=0))

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evenflow.diagnose.faces import face
 from evenflow.diagnose.finding import Finding
 from evenflow.diagnose.naming import called
 from evenflow.diagnose.plain import plain
 from evenflow.diagnose.treat.prescription import Prescription
+from evenflow.faces import face
 from evenflow.probe.records import LayerRecord, NetworkRecord
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from evenflow.init.interval import inside
 from evenflow.init.sharded import Rows, own, own_rows
-from evenflow.init.source import as_stream, uncompiled
+from evenflow.init.source import as_stream
 from evenflow.random import Stream
+from evenflow.uncompiled import uncompiled
 
 # From a stream, a shape, and the keywords `start`, `out` and `threads` of the stream's methods.
 Draw = Callable[..., NDArray[np.floating]]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from evenflow.init.fill import fill_normal
 from evenflow.init.serial import at_once, one_thread_each
-from evenflow.init.source import uncompiled
 from evenflow.random import Stream
+from evenflow.uncompiled import uncompiled
 
 _DOUBLE = {torch.float64, torch.complex128}
 

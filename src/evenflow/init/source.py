@@ -1,16 +1,9 @@
 """Where the random numbers of an initialisation come from."""
 
-import sys
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
-
 import torch
 
 from evenflow.errors import ParameterTypeError, ParameterValueError
 from evenflow.random import Stream
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def check_source(generator: object, stream: object) -> None:
@@ -44,23 +37,3 @@ def as_stream(generator: torch.Generator | None, stream: Stream | None) -> Strea
     halves = torch.randint(2**32, (2,), generator=generator, device=device, dtype=torch.int64)
     low, high = halves.tolist()
     return Stream.from_key(high << 32 | low)
-
-
-def uncompiled(function: Function) -> Function:
-    """Let `torch.compile` call a function as it is, which draws with NumPy, instead of looking into it.
-
-    `torch.compiler.disable` does so, but imports the compiler, which takes a second. Nothing is compiled before that.
-    """
-    apart: list[Function] = []
-
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if "torch._dynamo" not in sys.modules:
-            return function(*args, **kwargs)
-        if not apart:
-            apart.append(torch.compiler.disable(function))
-        return apart[0](*args, **kwargs)
-
-    call._torchdynamo_disable = True  # type: ignore[attr-defined]  # what the compiler looks for before it looks inside
-    wrapped: Any = call
-    return wrapped  # type: ignore[no-any-return]

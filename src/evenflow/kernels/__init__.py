@@ -3,7 +3,8 @@
 Importing this package does not load Numba: `find` does, when a draw is large enough to be worth it.
 """
 
+from evenflow.kernels.many import loops, worth_loading
 from evenflow.kernels.pool import share
 from evenflow.kernels.registry import find
 
-__all__ = ["find", "share"]
+__all__ = ["find", "loops", "share", "worth_loading"]

@@ -69,20 +69,27 @@ def stamp(module: ModuleType) -> int:
         return 0
 
 
-def compiled(function: Function, signature: str) -> Function:
+def compiled(function: Function, signature: str, *, any_order: bool = False) -> Function:
     """Compile a loop over arrays that runs without the interpreter lock.
 
     The machine code is kept beside the source file, or in Numba's cache folder, for the next process. Without a
     folder that can be used, it is compiled once in each process.
+
+    Args:
+        function: The loop.
+        signature: The types of its arguments.
+        any_order: Whether sums may be taken in any order, without which they are not vectorised. The last bit then
+            depends on the processor.
     """
     try:
-        return _compile(function, signature, cache=True)
+        return _compile(function, signature, any_order=any_order, cache=True)
     except _CACHE_FAILURES:
-        return _compile(function, signature, cache=False)
+        return _compile(function, signature, any_order=any_order, cache=False)
 
 
-def _compile(function: Function, signature: str, *, cache: bool) -> Function:
-    compiler: Any = numba.njit(nogil=True, cache=cache, error_model="numpy")
+def _compile(function: Function, signature: str, *, any_order: bool, cache: bool) -> Function:
+    order = {"reassoc", "contract"} if any_order else False
+    compiler: Any = numba.njit(nogil=True, cache=cache, error_model="numpy", fastmath=order)
     dispatcher = compiler(function)
     dispatcher.compile(signature)
     dispatcher.disable_compile()

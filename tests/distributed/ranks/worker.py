@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import distribute_tensor
 
 from evenflow.random import stream
+from ranks.clipping import clipped
 from ranks.layouts import LAYOUTS
 from ranks.models import wrapped
 from ranks.norms import normalised
@@ -74,6 +75,7 @@ def main(rank, world, home):
     try:
         found = {"small": small(world), "large": large(world) if world == 2 else {}} | wrapped(world)
         found |= {"norm": normalised(world, rank)} if world > 1 else {}
+        found |= clipped(world)
         torch.save(found, f"{home}/{rank}.pt")
     finally:
         dist.destroy_process_group()

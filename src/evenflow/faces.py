@@ -1,4 +1,4 @@
-"""How a diagnosis is shown. The ways are plugins, found by name, so that the record does not know its readers."""
+"""How records are shown. The ways are plugins, found by name, so that a record does not know its readers."""
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -18,13 +18,13 @@ def face(name: str) -> Callable[..., Any]:
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         raise MissingExtraError(
-            f"no installed package shows a diagnosis as {name!r}; install evenflow itself (pip install evenflow) "
+            f"no installed package shows records as {name!r}; install evenflow itself (pip install evenflow) "
             "rather than running it from its source folder"
         )
     try:
         return cast("Callable[..., Any]", found[0].load())
     except ImportError as error:
         raise MissingExtraError(
-            f"{found[0].value}, which shows a diagnosis as {name!r}, cannot be imported ({error}); install what it "
+            f"{found[0].value}, which shows records as {name!r}, cannot be imported ({error}); install what it "
             "needs: pip install 'evenflow[report]'"
         ) from error

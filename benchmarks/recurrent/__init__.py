@@ -1,0 +1,1 @@
+"""Vanilla recurrent networks on long sequences, with and without clipping."""
