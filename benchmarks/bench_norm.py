@@ -1,6 +1,6 @@
 """BatchNorm and its activation, forward and backward, beside torch's; run it as `python benchmarks/bench_norm.py`.
 
-Peers are torch's pair of layers, eager and compiled, in turn with ours. Bytes for each element are what would have moved at
+Peers are the pair of layers, eager and compiled, in turn with ours. Bytes for each element are what would have moved at
 the speed of a copy of the same tensor; 32 is what the two passes each way must move, 20 when a channel stays in the
 cache between them.
 """

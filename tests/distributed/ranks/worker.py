@@ -17,6 +17,7 @@ from ranks.layouts import LAYOUTS
 from ranks.models import wrapped
 from ranks.norms import normalised
 from ranks.rules import DTYPES, LARGE, RULES, shape_of, write
+from ranks.surgery import operated
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def main(rank, world, home):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=timedelta(seconds=60))
     try:
         found = {"small": small(world), "large": large(world) if world == 2 else {}} | wrapped(world)
-        found |= {"norm": normalised(world, rank)} if world > 1 else {}
+        found |= {"norm": normalised(world, rank), "surgery": operated(world, rank)} if world > 1 else {}
         found |= clipped(world)
         torch.save(found, f"{home}/{rank}.pt")
     finally:

@@ -440,7 +440,7 @@ def test_it_trains_after_a_state_dict_was_loaded():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_compiles_without_a_graph_break(training):
-    model, x = built("resnet")
+    model, x = built("conv-block-residual")
     expected = copy.deepcopy(model).train(training)(x)
     accelerate_(model, x)
     compiled = torch.compile(model.train(training), fullgraph=True, backend="eager")

@@ -124,7 +124,7 @@ def test_the_biased_variance_is_kept_where_it_is_declared():
 
 def test_together_is_what_training_sees():
     torch.manual_seed(0)
-    model = ResNet18()
+    model = ResNet18(4)
     data = [images(6)]
     seen = copy.deepcopy(model).train()
     for layer in seen.modules():
@@ -261,7 +261,7 @@ def test_a_data_loader_in_both_ways():
 @pytest.mark.parametrize("in_turn", [True, False])
 def test_everything_but_the_statistics_stays(in_turn):
     torch.manual_seed(0)
-    model = nn.Sequential(ResNet18(), nn.Dropout()).train()
+    model = nn.Sequential(ResNet18(4), nn.Dropout()).train()
     model[0].layer1.eval()
     model[0].fc.weight.grad = torch.ones_like(model[0].fc.weight)
     before, former = state(model), {name: b.clone() for name, b in model.named_buffers()}
@@ -288,7 +288,7 @@ def test_everything_but_the_statistics_stays(in_turn):
     ],
 )
 def test_a_bad_batch_changes_nothing(in_turn, second, error):
-    model = ResNet18()
+    model = ResNet18(4)
     before = state(model)
     with pytest.raises(error):
         recalibrate_(model, [images(), second], in_turn=in_turn)
