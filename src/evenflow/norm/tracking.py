@@ -15,7 +15,6 @@ from evenflow.norm.tracing import is_recomputation
 
 _RUNNING = ("running_mean", "running_var")
 _GROUP = ("group_mean", "group_var", "group_count", "group_batches")
-_BITS = 32
 
 
 class TrackingNorm(_BatchNorm):
