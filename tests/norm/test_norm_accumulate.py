@@ -159,3 +159,24 @@ def test_a_whole_model_can_be_set():
     assert model[2].num_batches_tracked == 0
     model(normal(4, 3).float())
     assert model[2].num_batches_tracked == 1
+
+
+def test_a_loaded_state_dict_begins_a_new_group():
+    layer, loaded = BatchNorm1d(3, accumulate=2), BatchNorm1d(3)
+    layer(normal(4, 3).float())
+    layer.load_state_dict(loaded.state_dict())
+    assert layer.group_batches == 0
+
+
+def test_a_batch_that_is_all_padding_does_not_count():
+    layer = MaskedBatchNorm(2, accumulate=2)
+    x, mask = normal(3, 2, 4).float(), torch.ones(3, 4, dtype=torch.bool)
+    layer(x, mask)
+    before = state(layer)
+    layer(x, ~mask)
+    assert_same(state(layer), before)
+    layer(x, mask)
+    assert layer.num_batches_tracked == 1
+    layer(x, ~mask)
+    assert layer.num_batches_tracked == 1
+    assert layer.group_batches == 0

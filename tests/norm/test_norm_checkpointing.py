@@ -84,11 +84,14 @@ def test_the_next_step_counts_again_and_a_graph_may_be_used_twice():
     assert layer.num_batches_tracked == 2
 
 
-def test_a_bad_batch_raises_once_and_is_not_met_again():
-    layer = BatchNorm1d(3, on_nonfinite="skip").double()
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("kind", [BatchNorm1d, BatchRenorm, SyncBatchNorm])
+def test_a_bad_batch_is_skipped_and_recomputed_like_any_other(kind, reentrant, bad):
+    layer = kind(3, on_nonfinite="skip").double()
     x = normal(8, 3)
-    x[0, 0] = torch.nan
-    step(layer, x, reentrant=False)
+    x[0, 0] = bad
+    step(layer, x, reentrant)
     assert layer.num_batches_tracked == 0
     assert layer.running_mean.isfinite().all()
 
@@ -139,6 +142,12 @@ def test_whole_batches_can_be_checkpointed():
         torch.testing.assert_close(mine.grad, wanted.grad)
     for mine, wanted in zip(checked.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(mine, wanted)
+
+
+def test_a_bad_whole_batch_is_recomputed_like_any_other():
+    model = Checkpointed(nn.Sequential(nn.Linear(3, 3), BatchNorm1d(3, on_nonfinite="skip")).double())
+    torch.cat(whole_batch(model, [normal(4, 3), torch.full((2, 3), torch.nan).double()])).sum().backward()
+    assert model.inner[1].num_batches_tracked == 0
 
 
 def test_whole_batches_and_reentrant_checkpoints_are_refused():

@@ -33,6 +33,11 @@ class Statistics:
     variance: Float[Tensor, " channel"]
     count: Float[Tensor, ""]
 
+    def is_of(self, mean: Float[Tensor, " channel"], variance: Float[Tensor, " channel"]) -> bool:
+        """Tell whether these are that mean and variance to the last digit, NaN being equal to NaN."""
+        pairs = (self.mean, mean), (self.variance, variance)
+        return all(torch.allclose(own, other, rtol=0, atol=0, equal_nan=True) for own, other in pairs)
+
     def moments(self, dtype: torch.dtype, count: int) -> BatchMoments:
         """Return what goes into running statistics, in their dtype and without a graph; `count` is the batch's own."""
         unbiased = self.variance.detach() * (self.count / (self.count - 1).clamp(min=1))

@@ -15,7 +15,6 @@ from evenflow.norm.tracing import is_recomputation
 
 _RUNNING = ("running_mean", "running_var")
 _GROUP = ("group_mean", "group_var", "group_count", "group_batches")
-_BITS = 32
 
 
 class TrackingNorm(_BatchNorm):
@@ -107,6 +106,7 @@ class TrackingNorm(_BatchNorm):
         if self.accumulate == 1 or not self._is_tracking() or is_lazy(self.running_mean):  # type: ignore[arg-type]
             for name in _GROUP:
                 self._buffers.pop(name, None)
+                self._non_persistent_buffers_set.discard(name)
         elif _GROUP[0] in self._buffers:
             self._group().clear_()
         else:
@@ -121,8 +121,10 @@ class TrackingNorm(_BatchNorm):
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Load as torch does; the batches of an unfinished group were of other statistics, and are forgotten."""
         super()._load_from_state_dict(*args, **kwargs)
         self._widen()
+        self._reset_group()
 
     def _widen(self, source: dict[str, Tensor | None] | None = None) -> None:
         """Bring narrow statistics back to the least dtype, from `source` where that kept more digits."""
