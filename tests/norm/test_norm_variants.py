@@ -168,12 +168,12 @@ def test_state_dicts_go_to_torch_and_back(kind):
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"renorm"}))
 def test_first_and_second_derivatives_agree_with_finite_differences(kind):
     layer = KINDS[kind](activation="tanh", running_variance="unbiased").double()
-    x = INPUT.double().requires_grad_()
+    x = INPUT[:4, :, :2, :2].double().requires_grad_()
 
     def function(x, weight, bias):
         return torch.func.functional_call(copy.deepcopy(layer), {"weight": weight, "bias": bias}, (x, *arguments))
 
-    arguments = (MASK,) if kind == "masked" else ()
+    arguments = (MASK[:4, :2, :2],) if kind == "masked" else ()
     inputs = (x, *(torch.linspace(0.5, 2, 3).double().requires_grad_() for _ in range(2)))
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
