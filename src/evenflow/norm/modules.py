@@ -93,6 +93,7 @@ class EvenBatchNorm(TrackingNorm):
     """
 
     activation: str | None = None
+    inplace: bool = False
     shared_calls: Sequence[Shared] = ()
     """What `whole_batch` gave this layer, for recomputations in the backward pass that follows."""
     _allowed_dims: ClassVar[tuple[int, ...] | None] = None

