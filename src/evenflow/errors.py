@@ -103,3 +103,7 @@ class StoreError(EvenflowError, OSError):
 
 class DataFileError(EvenflowError, OSError):
     """A file of data is not there, or holds something else."""
+
+
+class EngineError(EvenflowError, RuntimeError):
+    """What is to run the lab's trials cannot be reached."""

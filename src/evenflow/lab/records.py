@@ -126,3 +126,43 @@ class Progress:
     ended: str | None
     how: str | None
     claims: Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A verdict as a report tells it: corrected for the number of claims.
+
+    Attributes:
+        row: The verdict as it is kept, uncorrected.
+        word: The word after Holm's correction.
+        p: The adjusted p; None where nothing is random.
+    """
+
+    row: VerdictRow
+    word: str
+    p: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All that a report of the lab tells.
+
+    Attributes:
+        entries: The claims, in the order of the catalogue.
+        budget: Their budget.
+        base_seed: Their base seed.
+        command: The last command that measured them.
+        machine: Versions and machine, in words.
+        seconds: Seconds of computing behind them.
+        began: When the first of their runs began, in UTC.
+        ended: When the last ended.
+    """
+
+    entries: tuple[Entry, ...]
+    budget: str
+    base_seed: int
+    command: str
+    machine: Mapping[str, str]
+    seconds: float
+    began: str
+    ended: str

@@ -14,8 +14,15 @@ ATTEMPTS = 3
 class Engine(Protocol):
     """Runs jobs somewhere, in any order."""
 
-    name: str
-    workers: int
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many jobs it runs at a time."""
+        ...
 
     def run(self, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, list[Outcome]]]:
         """Run the jobs; yield each with its outcomes as soon as they are there.

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Self
 
 from evenflow import checks
 from evenflow.lab.engines.engine import ATTEMPTS
@@ -45,6 +47,15 @@ class LocalEngine:
         self._context = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(PRELOADED)
+
+    def __enter__(self) -> Self:
+        """The engine itself; its workers live as long as a call of `run`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left to end."""
 
     def run(self, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, list[Outcome]]]:
         """Run the jobs; yield each with its outcomes as soon as they are there."""

@@ -207,6 +207,15 @@ class Store:
             planned.setdefault(run, {})[claim] = (trials, missing, done)
         return [Progress(*(*row[1:], planned.get(row[0], {}))) for row in self._read(sql)]
 
+    def failures(self) -> dict[str, int]:
+        """How many trials of each claim failed, of those that its newest code measured."""
+        sql = """
+            SELECT t.claim, count(*) FROM trials t
+            WHERE t.status = 'failed' AND (t.measured_by, t.code) = (
+                SELECT measured_by, code FROM trials WHERE claim = t.claim ORDER BY finished DESC LIMIT 1)
+            GROUP BY t.claim"""
+        return dict(self._read(sql))
+
     def environments(self) -> list[Mapping[str, str]]:
         """The machines and versions of its trials."""
         return [json.loads(one) for (one,) in self._read("SELECT told FROM environments ORDER BY rowid")]

@@ -59,11 +59,10 @@ def train_together(
     parameters, buffers, forward = _stacked(models)
     update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
     record = _Record(len(models), recipe)
-    orders = [batch_order(len(data.inputs), recipe.batch, recipe.steps, seed) for seed in seeds]
-    for step, rows in enumerate(zip(*orders, strict=True), start=1):
-        chosen = torch.stack(rows)
-        losses = _losses(forward(parameters, buffers, data.inputs[chosen]), data.targets[chosen])
-        gradients = torch.autograd.grad(losses.sum(), list(parameters.values()))
+    leaves = list(parameters.values())
+    for step, chosen in enumerate(_rows(data, recipe, seeds), start=1):
+        losses = _losses(forward(parameters, buffers, _taken(data.inputs, chosen)), _taken(data.targets, chosen))
+        gradients = torch.autograd.grad(losses.sum(), leaves)
         if not record.keep(losses):
             break
         update_(gradients)
@@ -77,10 +76,26 @@ def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Forward]:
     skeleton = copy.deepcopy(models[0]).to("meta")
 
     def one(own: State, kept: State, inputs: Tensor) -> Tensor:
-        output: Tensor = functional_call(skeleton, (own, kept), (inputs,))
+        # Stacked tensors are tied to nothing; looking for ties takes longer than a small layer.
+        output: Tensor = functional_call(skeleton, (own, kept), (inputs,), tie_weights=False)
         return output
 
     return parameters, buffers, vmap(one, randomness="different")
+
+
+def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
+    """The rows of every step: (steps, replicas, batch)."""
+    orders = [
+        torch.stack(list(batch_order(len(data.inputs), recipe.batch, recipe.steps, seed)))
+        for seed in dict.fromkeys(seeds)
+    ]
+    whose = dict(zip(dict.fromkeys(seeds), orders, strict=True))
+    return torch.stack([whose[seed] for seed in seeds], dim=1)
+
+
+def _taken(data: Tensor, rows: Tensor) -> Tensor:
+    """`data[rows]`, as one selection of rows, which is the faster way."""
+    return data.index_select(0, rows.flatten()).view(*rows.shape, *data.shape[1:])
 
 
 def _losses(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -69,7 +69,5 @@ def adam(parameters: list[Tensor], rates: Sequence[float]) -> Update:
 
 
 def _negative(rates: Sequence[float], parameters: list[Tensor]) -> list[Tensor]:
-    """Minus the rates, in the shape of every parameter: (replicas, 1, ...)."""
-    return [
-        -torch.tensor(rates, dtype=p.dtype).view(-1, *[1] * (p.dim() - 1)).expand_as(p).contiguous() for p in parameters
-    ]
+    """Minus the rates, in a shape that spreads over every parameter: (replicas, 1, ...)."""
+    return [-torch.tensor(rates, dtype=p.dtype).view(-1, *[1] * (p.dim() - 1)) for p in parameters]
