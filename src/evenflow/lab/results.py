@@ -68,13 +68,21 @@ class Results:
         length = min(map(len, found))
         return np.array([curve[:length] for curve in found], dtype=np.float64)
 
-    def pairs(self, metric: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Array, Array]:
+    def pairs(
+        self, metric: str, first: Mapping[str, Any], second: Mapping[str, Any], *, ignoring: Sequence[str] = ()
+    ) -> tuple[Array, Array]:
         """A metric under two conditions, paired by all that the conditions do not name (the seed among it).
+
+        Args:
+            metric: Its name.
+            first: Values of the configuration, of the first column.
+            second: Of the second.
+            ignoring: Other names that need not agree, such as a learning rate that was tuned for each.
 
         Raises:
             NoResultsError: There is no pair.
         """
-        names = {*first, *second}
+        names = {*first, *second, *ignoring}
         one, other = (
             {_rest(row, names): row.metrics[metric] for row in self.where(**condition)} for condition in (first, second)
         )

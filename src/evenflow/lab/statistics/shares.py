@@ -1,6 +1,7 @@
 """Checks of shares: how many runs did something."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from evenflow.lab.statistics.interval import interval
 from evenflow.lab.verdict import Check
 
 
-def share_check(prediction: Prediction, name: str, happened: NDArray[np.float64], effect: str) -> Check:
+def share_check(prediction: Prediction, name: str, happened: NDArray[Any], effect: str) -> Check:
     """Compare the share of runs in which something happened with its predicted range.
 
     The interval is Clopper and Pearson's, which holds also when all or none did.
@@ -40,7 +41,7 @@ def share_check(prediction: Prediction, name: str, happened: NDArray[np.float64]
 
 
 def share_difference_check(
-    prediction: Prediction, name: str, first: NDArray[np.float64], second: NDArray[np.float64], effect: str
+    prediction: Prediction, name: str, first: NDArray[Any], second: NDArray[Any], effect: str
 ) -> Check:
     """Compare the difference of two paired shares, `first - second`, with its predicted range.
 

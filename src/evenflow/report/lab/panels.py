@@ -16,6 +16,9 @@ from evenflow.report.figures.theme import HEIGHT, MUTED, WIDTH
 Chart = alt.Chart | alt.LayerChart
 Rows = list[dict[str, Any]]
 
+# An axis' own format would cut digits to those that tell its ticks apart, and write 10 as 1e+1.
+NUMBER = "format(datum.value, '~g')"
+
 
 def panel_chart(panel: Panel) -> Chart | None:
     """Draw a panel.
@@ -133,9 +136,9 @@ def _y(panel: Panel, axis: LogAxis | LinearAxis) -> alt.Y:
     if isinstance(axis, LogAxis):
         return log_y(axis, panel.y)
     scale = alt.Scale(domain=[axis.low, axis.high], nice=True, zero=False)
-    return alt.Y("y:Q", title=panel.y, scale=scale, axis=alt.Axis(format="~g", tickCount=5))
+    return alt.Y("y:Q", title=panel.y, scale=scale, axis=alt.Axis(labelExpr=NUMBER, tickCount=5))
 
 
 def _x(panel: Panel) -> alt.X:
     scale = alt.Scale(type="log" if panel.log_x else "linear", nice=False, zero=False, padding=8)
-    return alt.X("x:Q", title=panel.x, scale=scale, axis=alt.Axis(grid=False, tickCount=6, format="~g"))
+    return alt.X("x:Q", title=panel.x, scale=scale, axis=alt.Axis(grid=False, tickCount=6, labelExpr=NUMBER))
