@@ -69,7 +69,8 @@ def test_workers_end_when_the_driver_is_interrupted(lab, claim_file):
     from evenflow.lab.execute import Job
 
     (source,) = find([path])
-    jobs = [Job(source, (trial,)) for trial in source.load().design(Budget())]
+    claim = source.load()
+    jobs = [Job(source, (trial,), claim.code) for trial in claim.design(Budget())]
     running = engine.run(jobs)
     next(running)
     running.close()

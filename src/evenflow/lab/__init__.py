@@ -4,6 +4,9 @@ A claim is a file: statement, source, prediction, design, measurement, verdict, 
 a file is written with; `evenflow lab run` measures it.
 """
 
+from importlib import import_module
+from types import ModuleType
+
 from evenflow.lab.budget import Budget
 from evenflow.lab.claim import Claim
 from evenflow.lab.figure import Cells, Figure, Panel, Series
@@ -45,3 +48,12 @@ __all__ = [
     "share_difference_check",
     "steps_check",
 ]
+
+_PARTS = {"measures", "training"}
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load what needs torch when it is first used."""
+    if name in _PARTS:
+        return import_module(f"evenflow.lab.{name}")
+    raise AttributeError(f"module 'evenflow.lab' has no attribute {name!r}")

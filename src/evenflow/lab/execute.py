@@ -26,10 +26,12 @@ class Job:
     Attributes:
         source: Where the claim is.
         trials: The trials.
+        code: The hash of the claim's measuring code that the driver read.
     """
 
     source: Source
     trials: tuple[Trial, ...]
+    code: str
 
 
 def execute(job: Job) -> list[Outcome]:
@@ -39,6 +41,8 @@ def execute(job: Job) -> list[Outcome]:
     depend on neither the machine's cores nor what ran before.
     """
     claim, start = job.source.load(), time.perf_counter()
+    if claim.code != job.code:
+        return died(job, f"the file of {claim.id} changed while it was measured; run again")
     with _alone(job.trials[0].seed), _Told() as told:
         measured = _measure(claim, job.trials)
     seconds = (time.perf_counter() - start) / len(job.trials)
@@ -51,7 +55,7 @@ def execute(job: Job) -> list[Outcome]:
 
 
 def died(job: Job, how: str) -> list[Outcome]:
-    """The outcomes of a job whose worker died, more often than it is retried."""
+    """The outcomes of a job that could not be measured."""
     return [Outcome(trial, "failed", error=how) for trial in job.trials]
 
 

@@ -123,7 +123,7 @@ def _work(source: Source, store: Store, budget: Budget, code: str, changed: Chan
         store.forget_failures(claim, code, trials)
     known = store.known(claim, code)
     # A group is measured whole, also when only some of it is missing, so that its numbers are the same.
-    jobs = [Job(source, group) for group in claim.jobs(trials) if not known.issuperset(group)]
+    jobs = [Job(source, group, claim.code) for group in claim.jobs(trials) if not known.issuperset(group)]
     return Work(source, claim, trials, tuple(jobs))
 
 

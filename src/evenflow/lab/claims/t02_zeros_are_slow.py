@@ -36,7 +36,7 @@ PREDICTION = Prediction(
     "arrives, and at least 0.5 less test accuracy. Every scheme at its best learning rate of three.",
     steps=(5, None),
     zeros_arrive=(0, 0.5),
-    accuracy_lost=(0.5, 1),
+    accuracy_lost=(0.5, None),
 )
 
 WIDTH, LIMIT, TARGET = 64, 300, 1.15  # half of ln 10

@@ -31,9 +31,9 @@ PREDICTION = Prediction(
     "the better of zeros and a constant 0.1: for draws scaled by the fans (Glorot), for N(0, 1) and for U(0, 1), in "
     "a tanh "
     "network of three hidden layers.",
-    glorot=(0.1, 1),
-    normal=(0.1, 1),
-    uniform=(0.1, 1),
+    glorot=(0.1, None),
+    normal=(0.1, None),
+    uniform=(0.1, None),
 )
 
 WIDTH, DEPTH, LIMIT, TARGET = 64, 3, 300, 1.15

@@ -26,12 +26,12 @@ PREDICTION = Prediction(
     "In five hidden layers of 100 units, N(0, 1) and U(0, 1) put more than half of all tanh outputs and more than "
     "0.3 of all "
     "sigmoid outputs beyond 97 % of their range; Glorot's weights less than 0.05.",
-    tanh_normal=(0.5, 1),
-    tanh_uniform=(0.5, 1),
-    tanh_glorot=(0, 0.05),
-    sigmoid_normal=(0.3, 1),
-    sigmoid_uniform=(0.3, 1),
-    sigmoid_glorot=(0, 0.05),
+    tanh_normal=(0.5, None),
+    tanh_uniform=(0.5, None),
+    tanh_glorot=(None, 0.05),
+    sigmoid_normal=(0.3, None),
+    sigmoid_uniform=(0.3, None),
+    sigmoid_glorot=(None, 0.05),
 )
 
 DEPTH, WIDTH, SAMPLES, BINS = 5, 100, 256, 41

@@ -40,7 +40,7 @@ PREDICTION = Prediction(
     tanh=(0.25, 4),
     softsign=(0.25, 4),
     sigmoid=(0.25, 4),
-    saturated=(0, 0.05),
+    saturated=(None, 0.05),
     tanh_gradient=(0.25, 4),
     older=(0, 0.25),
 )

@@ -43,8 +43,8 @@ PREDICTION = Prediction(
 )
 
 DEPTH, WIDTH, SLOPE = 30, 64, 0.2
-LIMIT, TARGET = 300, 1.15
-RATES = (0.003, 0.01, 0.03)
+LIMIT, TARGET = 220, 1.15
+RATES = (0.003, 0.03)
 MOMENTS = {"relu": ("relu", "he"), "leaky_relu": ("leaky_relu", "he"), "glorot": ("relu", "glorot")}
 TOGETHER = ("seed", "rate")
 

@@ -1,5 +1,6 @@
 """T10: whether He's rule calms the way to the minimum."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,8 +55,10 @@ def measure_together(trials: Sequence[Trial]) -> list[Measurement]:
     runs = train_together(models, data, Recipe(rate=RATE, steps=STEPS), [trial.seed for trial in trials])
     found = []
     for run in runs:
-        told = oscillation(run.loss[STEPS // 10 :])
-        metrics = {"swing": told.deviation, "sign_changes": told.sign_changes, "diverged": float(run.diverged)}
+        metrics = {"swing": math.inf, "sign_changes": math.nan, "diverged": float(run.diverged)}
+        if not run.diverged:
+            told = oscillation(run.loss[STEPS // 10 :])
+            metrics |= {"swing": told.deviation, "sign_changes": told.sign_changes}
         steps = [float(s) for s in range(1, len(run.loss) + 1)]
         found.append(Measurement(metrics, {"step": steps, "loss": list(run.loss)}))
     return found

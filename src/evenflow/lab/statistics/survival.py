@@ -1,7 +1,7 @@
 """Steps to a target, when some runs never arrive."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from evenflow.lab.statistics.differences import ratio_check
 from evenflow.lab.verdict import Check
 
 Array = NDArray[np.float64]
+
+MOST_CENSORED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def steps_check(prediction: Prediction, name: str, first: Array, second: Array, 
     """Compare the ratio of steps to a target, `first / second`, with its predicted range.
 
     Paired runs; one that does not arrive counts with `limit`, so that the ratio is that of the steps *within the
-    budget* (restricted means, of logarithms). When only one side is cut off, the true ratio is further from 1.
+    budget* (restricted means, of logarithms). When only one side is cut off, the true ratio is further from 1. Where
+    neither arrives in more than half of the pairs, the budget tells nothing about the ratio, and p is 1.
 
     Args:
         prediction: Where the range is.
@@ -90,9 +93,10 @@ def steps_check(prediction: Prediction, name: str, first: Array, second: Array, 
     References:
         Royston & Parmar 2013, "Restricted mean survival time".
     """
-    return ratio_check(
-        prediction, name, np.clip(first, 1, limit), np.clip(second, 1, limit), f"{effect}, within {limit:g} steps"
-    )
+    one, other = np.clip(first, 1, limit), np.clip(second, 1, limit)
+    check = ratio_check(prediction, name, one, other, f"{effect}, within {limit:g} steps")
+    neither = (one >= limit) & (other >= limit)
+    return replace(check, p=1.0) if neither.mean() > MOST_CENSORED else check
 
 
 def _censored(steps: Array, limit: float) -> stats.CensoredData:
