@@ -14,12 +14,13 @@ Batch = tuple[Tensor, Tensor]
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A copy in the same mode, without gradients or random draws of its own.
+    """A copy in the same mode, without the gradients that have gathered in the model.
 
     Raises:
         NoParametersError: The model has no parameter that could be trained.
     """
     twin = copy.deepcopy(model)
+    twin.zero_grad(set_to_none=True)
     if not any(parameter.requires_grad for parameter in twin.parameters()):
         raise NoParametersError("the model has no parameter that requires a gradient; call requires_grad_()")
     return twin
@@ -57,7 +58,7 @@ def gradients_of(model: nn.Module, batch: Batch, loss_fn: Loss | None) -> tuple[
     parameters = trained(model)
     loss = loss_of(model, batch, loss_fn)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return float(loss), [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    return loss.item(), [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
 
 
 @torch.no_grad()

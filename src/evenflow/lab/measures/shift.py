@@ -62,7 +62,8 @@ def covariate_shift(
     Args:
         model: The network, in training mode if that is how it is trained. It stays as it is.
         batch: Inputs and targets that all is measured on.
-        update: Makes one training step on the copy that it is called with, in place.
+        update: Makes one training step on the copy that it is called with, in place. What it draws from torch is drawn
+            again afterwards.
         loss_fn: From outputs and targets to the loss; None for cross-entropy.
         layers: Qualified names of the layers, in the order in which the data reach them; None for all linear layers and
             convolutions, in the order of registration.
@@ -92,7 +93,8 @@ def covariate_shift(
     """
     batch = checked(batch)
     before, after = copied(model), copied(model)
-    update(after)
+    with torch.random.fork_rng(devices=[]):
+        update(after)
     names = _names(before, layers)
     inputs = [_inputs(network, names, batch, loss_fn) for network in (before, after)]
     found = []
