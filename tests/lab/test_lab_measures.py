@@ -93,7 +93,7 @@ def test_steps_that_are_no_steps_are_refused(model, batch, steps):
 
 def test_the_centre_of_a_slice_is_the_loss(batch):
     model = initialise_(mlp([64, 20, 10], "tanh"), "glorot_normal", 0)
-    loss = float(F.cross_entropy(model(batch[0]), batch[1]))
+    loss = F.cross_entropy(model(batch[0]), batch[1]).item()
     plane = loss_slice(model, batch, dimensions=2, points=5)
     assert plane.centre == pytest.approx(loss)
     assert (len(plane.x), len(plane.y), len(plane.losses), len(plane.losses[0])) == (5, 5, 5, 5)
