@@ -64,6 +64,8 @@ def test_two_values_are_too_few_for_a_verdict():
 def test_equal_values_are_their_own_interval():
     check = mean_check(POSITIVE, "effect", np.full(5, 2.0), "x")
     assert (check.low, check.high, check.p, check.word) == (2.0, 2.0, 0.0, "supported")
+    assert check.size is None
+    assert mean_check(POSITIVE, "effect", np.log([0.001, 0.001, 0.001 * (1 + 1e-15)]) + 9, "x").size is None
 
 
 @pytest.mark.parametrize("bad", [np.array([]), np.array([1.0, np.nan, 2.0]), np.array([1.0, np.inf])])

@@ -139,6 +139,22 @@ def test_panels_are_charts_with_their_titles(panel):
     assert f">{panel.y}<" in svg
 
 
+@pytest.mark.parametrize("panel", [LINE, BARS, DOTS, HEAT], ids=lambda panel: panel.title)
+def test_panels_hold_their_data(panel):
+    chart = panel_chart(panel).to_dict()
+    layers = chart.get("layer", [chart])
+    assert all(layer["data"] != {"name": "empty"} for layer in layers)
+    assert "empty" not in chart.get("datasets", {})
+
+
+def test_bars_name_what_they_compare():
+    from evenflow.report.figures.svg import standalone_svg
+
+    svg = standalone_svg(panel_chart(BARS))
+    assert ">he<" in svg
+    assert ">glorot<" in svg
+
+
 def test_infinite_and_zero_values_are_marked_and_rules_labelled():
     from evenflow.report.figures.svg import standalone_svg
 

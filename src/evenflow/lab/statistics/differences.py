@@ -12,6 +12,9 @@ from evenflow.lab.verdict import Check
 
 Array = NDArray[np.float64]
 
+# Below this share of the mean a standard deviation is made of rounding errors.
+ROUNDING = 1e-9
+
 
 def mean_check(prediction: Prediction, name: str, values: Array, effect: str) -> Check:
     """Compare the mean of independent values with its predicted range.
@@ -60,9 +63,10 @@ def ratio_check(prediction: Prediction, name: str, first: Array, second: Array, 
 def _check(values: Array, expected: Range, name: str, effect: str) -> Check:
     low, high = interval(values)
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    size = float(values.mean()) / spread if spread > 0 else None
+    mean = float(values.mean())
+    size = mean / spread if spread > ROUNDING * abs(mean) else None
     p = p_of_mean(values, expected)
-    return Check(name, effect, float(values.mean()), low, high, expected, len(values), p, size)
+    return Check(name, effect, mean, low, high, expected, len(values), p, size)
 
 
 def _log(end: float) -> float:

@@ -74,12 +74,12 @@ def _bars(panel: Panel) -> alt.LayerChart:
     axis, labels = _axis(panel), [series.label for series in panel.series]
     names = list(dict.fromkeys(str(x) for series in panel.series for x in series.x))
     rows = [row for series in panel.series for row in _bar_rows(series, axis)]
-    data = alt.InlineData(values=rows)
     x = alt.X("x:N", title=panel.x, sort=names, axis=alt.Axis(labelAngle=0 if len(names) < 6 else -40, grid=False))
     offset = {"xOffset": alt.XOffset("line:N", sort=labels)} if len(labels) > 1 else {}
-    chart = alt.Chart(data)
-    point = chart.mark_point(filled=True, size=60, opacity=1).encode(x, _y(panel, axis), coloured(labels), **offset)
-    spread = chart.mark_rule(strokeWidth=2).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), coloured(labels), **offset)
+    # Layers that shared one data object would hand it to the chart around them, and lose it with that.
+    marks, ranges = (alt.Chart(alt.InlineData(values=rows)) for _ in range(2))
+    point = marks.mark_point(filled=True, size=60, opacity=1).encode(x, _y(panel, axis), coloured(labels), **offset)
+    spread = ranges.mark_rule(strokeWidth=2).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), coloured(labels), **offset)
     return alt.LayerChart(layer=[spread, point]).properties(width=WIDTH, height=HEIGHT)
 
 
