@@ -3,6 +3,7 @@
 import ast
 import os
 import platform
+from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version as installed
@@ -23,14 +24,18 @@ def code_version() -> str:
 
     Comments and docstrings do not count.
     """
-    root = Path(evenflow.__file__).parent
+    return digest_of(Path(evenflow.__file__).parent, [f"{name} {installed(name)}" for name in LIBRARIES])
+
+
+def digest_of(root: Path, libraries: Sequence[str]) -> str:
+    """A hash of the code below a package's folder that trials compute with, and of some lines about libraries."""
     places = [root / part for part in PARTS] + [root / "lab" / part for part in LAB_PARTS]
-    files = sorted(file for place in places for file in ([place] if place.suffix else place.rglob("*.py")))
-    digest = blake2b(digest_size=8)
+    shared = (root / "lab" / "claims").glob("_[!_]*.py")  # a claim's own file has its own hash
+    files = sorted([*shared, *(f for place in places for f in ([place] if place.suffix else place.rglob("*.py")))])
+    digest = blake2b("\n".join(libraries).encode(), digest_size=8)
     for file in files:
         digest.update(f"{file.relative_to(root).as_posix()}\n".encode())
         digest.update(ast.dump(without_docstrings(ast.parse(file.read_bytes()))).encode())
-    digest.update("".join(f"{name} {installed(name)}\n" for name in LIBRARIES).encode())
     return digest.hexdigest()
 
 
