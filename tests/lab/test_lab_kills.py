@@ -30,9 +30,18 @@ def strike(trial):
     if told["signal"] == signal.SIGINT:
         time.sleep(60)  # the driver has to end this worker, and does not wait for it
 """
-DRIVER = (
-    "import os, pathlib; pathlib.Path({driver!r}).write_text(str(os.getpid())); from evenflow.cli import main; main()"
-)
+# A shell that starts the tests in the background lets them ignore SIGINT, which a driver would inherit.
+DRIVER = """
+import os
+import signal
+from pathlib import Path
+
+from evenflow.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+Path({driver!r}).write_text(str(os.getpid()))
+main()
+"""
 GROUP = (
     "def measure(trial):",
     'TOGETHER = ("seed",)\n\n\ndef measure_together(trials):\n    return [one(t) for t in trials]\n\n\ndef one(trial):',
