@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evenflow.version import __version__
 
 if TYPE_CHECKING:
-    from evenflow import clip, init, norm, random, theory
+    from evenflow import clip, init, lab, norm, random, theory
     from evenflow.diagnose import Diagnosis, Finding, Prescription, TreatmentRecord, check, treat_
     from evenflow.errors import EvenflowError
     from evenflow.planning import InitPlan, initialize_, plan
@@ -31,6 +31,7 @@ __all__ = [
     "gain",
     "init",
     "initialize_",
+    "lab",
     "norm",
     "plan",
     "random",
@@ -54,7 +55,7 @@ _HOME = {
     "plan": "evenflow.planning",
     "treat_": "evenflow.diagnose",
 }
-_PARTS = {"clip", "init", "norm", "random", "theory"}
+_PARTS = {"clip", "init", "lab", "norm", "random", "theory"}
 
 
 def __getattr__(name: str) -> object:

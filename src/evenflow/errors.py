@@ -95,3 +95,27 @@ class HistoryError(EvenflowError, RuntimeError):
 
 class StateError(EvenflowError, ValueError):
     """A state dictionary does not fit what it is loaded into."""
+
+
+class ClaimError(EvenflowError, ValueError):
+    """A claim of the lab lacks a part, contradicts its own prediction, or is not there."""
+
+
+class ChangedClaimError(EvenflowError, RuntimeError):
+    """A prediction or the code of a claim changed after trials of it were measured."""
+
+
+class NoResultsError(EvenflowError, LookupError):
+    """There is no measured trial of the kind that was asked for."""
+
+
+class StoreError(EvenflowError, OSError):
+    """The lab's store is no store, is corrupt, locked, or cannot be written."""
+
+
+class DataFileError(EvenflowError, OSError):
+    """A file of data is not there, or holds something else."""
+
+
+class EngineError(EvenflowError, RuntimeError):
+    """What is to run the lab's trials cannot be reached."""

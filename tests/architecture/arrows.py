@@ -22,9 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "planning": BASE | {"init", "probe", "theory", "random"},
     "diagnose": BASE | {"probe", "theory", "random", "init", "norm", "clip"},
     "data": BASE,
-    "report": BASE | {"clip", "diagnose", "probe"},
+    "lab": BASE | {"theory", "random", "kernels", "init", "planning", "norm", "clip", "probe", "diagnose", "data"},
+    "report": BASE | {"clip", "diagnose", "probe", "lab"},
     "demo": BASE | {"data", "diagnose", "init", "random"},
-    "cli": BASE | {"data", "demo", "diagnose", "planning", "probe", "report"},
+    "cli": BASE | {"data", "demo", "diagnose", "lab", "planning", "probe", "report"},
 }
 
 # Inside `diagnose`, only the remedies reach for the packages that change a model.
@@ -32,6 +33,9 @@ REMEDIES_ONLY = {"random", "init", "norm", "clip"}
 
 # Inside `norm`, only operations on a whole model read a batch, run the model and restore it, as a measurement does.
 SURGERY_ONLY = {"probe"}
+
+# The page of the lab is drawn from the records in its store, and from nothing that measures.
+RECORDS_ONLY = {"evenflow.lab.figure", "evenflow.lab.records", "evenflow.lab.verdict"}
 
 
 def imported_modules(path: Path, package: str) -> Iterator[str]:
@@ -64,6 +68,7 @@ def reversed_arrows(root: Path) -> list[str]:
             target = name.split(".")[1]
             reserved = {"diagnose": ("treat", REMEDIES_ONLY), "norm": ("surgery", SURGERY_ONLY)}.get(part)
             outside = reserved is not None and target in reserved[1] and inside[1] != reserved[0]
-            if target not in ALLOWED.get(part, set()) or outside:
+            beyond_records = part == "report" and target == "lab" and not name.startswith(tuple(RECORDS_ONLY))
+            if target not in ALLOWED.get(part, set()) or outside or beyond_records:
                 found.append(f"{'/'.join(inside)} imports {name}")
     return found

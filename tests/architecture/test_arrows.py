@@ -33,6 +33,10 @@ def test_every_part_of_the_package_is_in_the_table():
         ("diagnose/check.py", "def f():\n    from evenflow.report import html"),
         ("diagnose/rules/dead.py", "from evenflow.init import he_normal_"),
         ("norm/modules.py", "from evenflow.probe import preserved"),
+        ("lab/runner.py", "from evenflow.report import html_page"),
+        ("lab/runner.py", "from evenflow.cli import main"),
+        ("report/lab.py", "from evenflow.lab.runner import run"),
+        ("probe/capture.py", "from evenflow.lab.figure import Figure"),
         ("newcomer/thing.py", "from evenflow.errors import EvenflowError"),
     ],
 )

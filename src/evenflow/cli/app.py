@@ -9,6 +9,7 @@ from evenflow.cli.check import check_command
 from evenflow.cli.demo import demo_command
 from evenflow.cli.failure import Commands
 from evenflow.cli.init import init_command
+from evenflow.cli.lab import lab
 from evenflow.cli.plan import plan_command
 from evenflow.version import __version__
 
@@ -23,6 +24,7 @@ app.command("check")(check_command)
 app.command("plan")(plan_command)
 app.command("init")(init_command)
 app.command("demo")(demo_command)
+app.add_typer(lab, name="lab")
 
 
 def _print_version(wanted: bool) -> None:

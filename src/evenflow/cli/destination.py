@@ -7,8 +7,8 @@ from evenflow.report import Report, html_page
 from evenflow.report.extras import require_report_extra
 
 
-def require_page(path: Path) -> None:
-    """Check that a page can be drawn, and written to this path.
+def require_page(path: Path, option: str = "--html") -> None:
+    """Check that a page can be drawn, and written to the path that an option gave.
 
     Raises:
         MissingExtraError: The extra `evenflow[report]` is not installed.
@@ -16,14 +16,14 @@ def require_page(path: Path) -> None:
     """
     require_report_extra()
     if path.is_dir():
-        raise DestinationError(f"--html {path} is a folder; name a file in it, such as {path / 'report.html'}")
+        raise DestinationError(f"{option} {path} is a folder; name a file in it, such as {path / 'report.html'}")
     if not path.parent.is_dir():
-        raise DestinationError(f"--html {path}: there is no folder {path.parent}; create it, or name another file")
+        raise DestinationError(f"{option} {path}: there is no folder {path.parent}; create it, or name another file")
     is_new = not path.exists()
     try:
         path.open("ab").close()
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, error, option) from None
     if is_new:
         path.unlink()
 
@@ -34,12 +34,20 @@ def write_page(report: Report, path: Path) -> None:
     Raises:
         DestinationError: The file cannot be written (any more).
     """
-    page = html_page(report)
+    write_text(html_page(report), path)
+
+
+def write_text(text: str, path: Path, option: str = "--html") -> None:
+    """Write a file that an option named.
+
+    Raises:
+        DestinationError: It cannot be written (any more).
+    """
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, error, option) from None
 
 
-def _unwritable(path: Path, error: OSError) -> DestinationError:
-    return DestinationError(f"--html {path} cannot be written ({error.strerror}); name another file")
+def _unwritable(path: Path, error: OSError, option: str) -> DestinationError:
+    return DestinationError(f"{option} {path} cannot be written ({error.strerror}); name another file")

@@ -7,6 +7,7 @@ from evenflow.report.figures.series import Rows
 from evenflow.report.figures.theme import ALONE, HEIGHT, SERIES, WIDTH
 
 MOST_DOTS = 60
+LEGEND_COLUMNS = 4
 PATTERNS = [[1, 0], [5, 3], [2, 2]]
 
 
@@ -23,7 +24,8 @@ def log_y(axis: LogAxis, title: str) -> alt.Y:
 def coloured(labels: list[str]) -> alt.Color:
     """Colour by `line`, in the order of `labels`; a single label needs no legend."""
     colours = [ALONE] if len(labels) == 1 else [SERIES[i % len(SERIES)] for i in range(len(labels))]
-    legend = alt.Legend(symbolType="stroke") if len(labels) > 1 else None
+    columns = LEGEND_COLUMNS if len(labels) > LEGEND_COLUMNS + 1 else alt.Undefined
+    legend = alt.Legend(symbolType="stroke", columns=columns) if len(labels) > 1 else None
     return alt.Color("line:N", scale=alt.Scale(domain=labels, range=colours), sort=labels, legend=legend)
 
 

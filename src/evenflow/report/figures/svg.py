@@ -20,9 +20,14 @@ def inline_svg(chart: alt.Chart | alt.LayerChart, label: str) -> str:
         chart: The chart.
         label: What the image shows, for those who do not see it.
     """
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(chart.to_dict() | {"config": CONFIG}, vl_version=version)
+    svg = standalone_svg(chart)
     return _labelled(_with_own_ids(svg[svg.index("<svg") :]), label)
+
+
+def standalone_svg(chart: alt.Chart | alt.LayerChart) -> str:
+    """Draw a chart as an SVG file of its own."""
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return vl_convert.vegalite_to_svg(chart.to_dict() | {"config": CONFIG}, vl_version=version)
 
 
 def _with_own_ids(svg: str) -> str:

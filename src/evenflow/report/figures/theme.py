@@ -6,7 +6,7 @@ import altair as alt
 
 BEFORE, AFTER = "#c4500a", "#0b62a4"
 ALONE = AFTER
-SERIES = [BEFORE, AFTER, "#5b6475", "#9a6fb0", "#2f7f6f"]
+SERIES = [BEFORE, AFTER, "#5b6475", "#9a6fb0", "#2f7f6f", "#b08d00", "#d36ba6", "#1d2330"]
 INK, MUTED, RULE, GRID = "#1d2330", "#5b6475", "#aab1bd", "#e6e9ee"
 WIDTH, HEIGHT = 400, 215
 

@@ -1,0 +1,149 @@
+r"""Train many replicas of one small network in one: stacked parameters, one matrix product for all.
+
+The sum of the replicas' losses has, for each replica's parameters, the gradient of its own loss. So
+`torch.func.stack_module_state` stacks the parameters, `torch.func.vmap` runs the forward pass of all, and one ordinary
+backward pass through the sum gives every gradient.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from evenflow.data import Split
+from evenflow.errors import ParameterValueError
+from evenflow.lab.training.batches import batch_order
+from evenflow.lab.training.recipe import BEYOND, Recipe, Run
+from evenflow.lab.training.updates import updates_of
+
+State = dict[str, Tensor]
+Forward = Callable[[State, State, Tensor], Tensor]
+
+
+def train_together(
+    models: Sequence[nn.Module], data: Split, recipe: Recipe, seeds: Sequence[int], rates: Sequence[float] | None = None
+) -> list[Run]:
+    """Train replicas of one network together: the curves of `train` one by one, up to rounding.
+
+    A replica that diverges is no longer measured; its numbers stay apart from those of the others.
+
+    Args:
+        models: The replicas: the same modules with their own initial values. They are left as they are.
+        data: Training and test set, for all.
+        recipe: How, for all.
+        seeds: For each replica, what the order of its batches follows from.
+        rates: For each replica its learning rate; None for that of the recipe.
+
+    Returns:
+        The run of each replica.
+
+    Raises:
+        ParameterValueError: The numbers of models, seeds and rates differ, or the recipe clips gradients.
+        RuntimeError: torch cannot stack the models or vectorise their forward pass.
+
+    Examples:
+        >>> from evenflow.lab.training import initialise_, load_split, mlp, train
+        >>> models = [initialise_(mlp([64, 16, 10], "tanh"), "glorot_normal", seed) for seed in (0, 1)]
+        >>> recipe = Recipe(rate=0.1, steps=20)
+        >>> runs = train_together(models, load_split("digits"), recipe, seeds=(0, 1))
+        >>> alone = train(models[1], load_split("digits"), recipe, seed=1)
+        >>> abs(runs[1].final - alone.final) < 1e-5
+        True
+    """
+    rates = [recipe.rate] * len(models) if rates is None else list(rates)
+    _require_alike(models, seeds, rates, recipe)
+    parameters, buffers, forward = _stacked(models)
+    update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
+    record = _Record(len(models), recipe)
+    leaves = list(parameters.values())
+    for step, chosen in enumerate(_rows(data, recipe, seeds), start=1):
+        losses = _losses(forward(parameters, buffers, _taken(data.inputs, chosen)), _taken(data.targets, chosen))
+        gradients = torch.autograd.grad(losses.sum(), leaves)
+        if not record.keep(losses):
+            break
+        update_(gradients)
+        if recipe.measured_at(step):
+            record.measured.append((step, _accuracies(models[0], parameters, buffers, data)))
+    return record.runs()
+
+
+def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Forward]:
+    parameters, buffers = stack_module_state(list(models))
+    skeleton = copy.deepcopy(models[0]).to("meta")
+
+    def one(own: State, kept: State, inputs: Tensor) -> Tensor:
+        # Stacked tensors are tied to nothing; looking for ties takes longer than a small layer.
+        output: Tensor = functional_call(skeleton, (own, kept), (inputs,), tie_weights=False)
+        return output
+
+    return parameters, buffers, vmap(one, randomness="different")
+
+
+def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
+    """The rows of every step: (steps, replicas, batch)."""
+    orders = [
+        torch.stack(list(batch_order(len(data.inputs), recipe.batch, recipe.steps, seed)))
+        for seed in dict.fromkeys(seeds)
+    ]
+    whose = dict(zip(dict.fromkeys(seeds), orders, strict=True))
+    return torch.stack([whose[seed] for seed in seeds], dim=1)
+
+
+def _taken(data: Tensor, rows: Tensor) -> Tensor:
+    """`data[rows]`, as one selection of rows, which is the faster way."""
+    return data.index_select(0, rows.flatten()).view(*rows.shape, *data.shape[1:])
+
+
+def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of each replica."""
+    flat = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return flat.view(targets.shape).mean(1)
+
+
+@torch.no_grad()
+def _accuracies(model: nn.Module, parameters: State, buffers: State, data: Split) -> list[float]:
+    skeleton = copy.deepcopy(model).eval().to("meta")
+    outputs = vmap(lambda own, kept: functional_call(skeleton, (own, kept), (data.test_inputs,)))(parameters, buffers)
+    shares: list[float] = (outputs.argmax(2) == data.test_targets).float().mean(1).tolist()
+    return shares
+
+
+class _Record:
+    """The curves of all replicas; a replica ends where its loss is no number any more."""
+
+    def __init__(self, replicas: int, recipe: Recipe) -> None:
+        self.losses: list[list[float]] = []
+        self.measured: list[tuple[int, list[float]]] = []
+        self.ended = [math.inf] * replicas
+        self.recipe = recipe
+
+    def keep(self, losses: Tensor) -> bool:
+        """Keep the losses of a step; return whether any replica goes on."""
+        self.losses.append(losses.tolist())
+        for replica, loss in enumerate(self.losses[-1]):
+            if not math.isfinite(loss) or loss > BEYOND:
+                self.ended[replica] = min(self.ended[replica], len(self.losses))
+        return any(math.isinf(end) for end in self.ended)
+
+    def runs(self) -> list[Run]:
+        """The run of every replica."""
+        return [self._run(replica, end) for replica, end in enumerate(self.ended)]
+
+    def _run(self, replica: int, end: float) -> Run:
+        losses = [step[replica] for number, step in enumerate(self.losses, start=1) if number <= end]
+        measured = [(step, shares[replica]) for step, shares in self.measured if step < end]
+        columns = tuple(step for step, _ in measured), tuple(share for _, share in measured)
+        return Run(tuple(losses), *columns, self.recipe.smoothing, diverged=math.isfinite(end))
+
+
+def _require_alike(models: Sequence[nn.Module], seeds: Sequence[int], rates: Sequence[float], recipe: Recipe) -> None:
+    if not len(models) == len(seeds) == len(rates) > 0:
+        raise ParameterValueError(
+            f"models, seeds and rates must be as many, at least one; got {len(models)}, {len(seeds)} and {len(rates)}"
+        )
+    if math.isfinite(recipe.max_norm):
+        raise ParameterValueError(f"replicas cannot be clipped; got max_norm={recipe.max_norm}: train them one by one")
