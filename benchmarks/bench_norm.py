@@ -20,17 +20,20 @@ SMALL = [(16, 64, 8, 8), (64, 1024), (256, 512, 2, 2), (32, 3, 64, 64)]
 PLAIN = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 MEMORY = """
-import resource, sys, torch
+import torch
 from torch import nn
 from evenflow import norm
+
+def highest():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+
 layer = {layer}
-layer(torch.randn(2, 64, 4, 4)).sum().backward()
-x = torch.randn(64, 64, 112, 112, requires_grad=True)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-y = layer(x * 1.0)
-kept = torch.autograd.graph
-y.sum().backward()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (x.numel() * 4))
+layer(torch.randn(64, 64, 16, 16, requires_grad=True) * 1.0).sum().backward()
+x = torch.randn(64, 64, 56, 56, requires_grad=True)
+gradient = torch.randn(64, 64, 56, 56)
+before = highest()
+layer(x * 1.0).backward(gradient)
+print((highest() - before) / (x.numel() * 4))
 """
 
 
@@ -72,8 +75,8 @@ def race_eval(shape: tuple[int, ...], rounds: int = 9) -> None:
         compare({name: lambda layer=layer: layer(x) for name, layer in layers.items()}, rounds)
 
 
-def kept_for_backward(layer: nn.Module, x: Tensor) -> int:
-    """Count the bytes that a forward pass keeps, each storage once."""
+def kept_for_backward(layer: nn.Module, x: Tensor) -> tuple[int, int]:
+    """Count the bytes that a forward pass keeps, each storage once: all, and those beside the output."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -81,24 +84,25 @@ def kept_for_backward(layer: nn.Module, x: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        layer(x)
-    return sum(kept.values())
+        y = layer(x)
+    everything = sum(kept.values())
+    return everything, everything - kept.get(y.untyped_storage().data_ptr(), 0)
 
 
 def memory() -> None:
+    """Print memory in sizes of the input. The output is kept by the next layer in any case."""
     x = torch.randn(64, 64, 56, 56, requires_grad=True)
     size = x.numel() * x.element_size()
-    print("kept for the backward pass, in sizes of the input; highest memory of a step above it, in the same")
+    print("memory, in sizes of the input: kept for the backward pass, of it beside the output, highest of a step")
     for name, text in (
         ("torch", "nn.Sequential(nn.BatchNorm2d(64), nn.ReLU())"),
+        ("torch, in place", "nn.Sequential(nn.BatchNorm2d(64), nn.ReLU(inplace=True))"),
         ("evenflow", "norm.BatchNorm2d(64, activation='relu')"),
         ("evenflow, in place", "norm.BatchNorm2d(64, activation='leaky_relu', inplace=True)"),
     ):
-        if "inplace" in text and "inplace" not in norm.BatchNorm2d.__init__.__kwdefaults__:
-            continue
-        layer = eval(text, {"nn": nn, "norm": norm})
+        everything, apart = kept_for_backward(eval(text, {"nn": nn, "norm": norm}), x * 1.0)
         peak = float(subprocess.check_output([sys.executable, "-c", MEMORY.format(layer=text)]))
-        print(f"  {name:20} {kept_for_backward(layer, x * 1.0) / size:5.2f}   {peak:5.2f}")
+        print(f"  {name:20} {everything / size:5.2f} {apart / size:5.2f} {peak:5.2f}")
 
 
 def mean_ratio(results: list[dict[str, float]], peer: str) -> float:

@@ -217,3 +217,22 @@ def test_vmap_gives_what_a_loop_gives():
     together = torch.func.vmap(lambda x: batch_norm(x, None, None, training=True))(xs)
     one_by_one = torch.stack([batch_norm(x, None, None, training=True) for x in xs])
     torch.testing.assert_close(together, one_by_one)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_activation_and_residual_in_one_call(training):
+    x, residual = torch.randn(2, 8, 3, 5, dtype=torch.float64)
+    mean, variance = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    fused = batch_norm(x, mean.clone(), variance.clone(), training=training, activation="silu", residual=residual)
+    apart = F.silu(batch_norm(x, mean.clone(), variance.clone(), training=training) + residual)
+    torch.testing.assert_close(fused, apart)
+
+
+def test_a_residual_of_another_shape_is_refused():
+    with pytest.raises(TensorShapeError, match=r"residual must have the shape of input, \(8, 3\); got \(8, 1\)"):
+        batch_norm(torch.randn(8, 3), None, None, training=True, residual=torch.randn(8, 1))
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(UnknownActivationError, match="mish"):
+        batch_norm(torch.randn(8, 3), None, None, training=True, activation="mish")

@@ -25,7 +25,7 @@ _BLOCK_BYTES = 2**19
 _TASK, _PIECE, _PIECE_ROWS = 2**16, 2**16, 64
 # With fewer channels, threads share the values of each.
 _CHANNELS_TO_SHARE = 4
-_BEFORE, _SUM, _AFTER, _WRITE = 1, 2, 4, 8
+_BEFORE, _SUM, _AFTER, _WRITE, _AGAIN = 1, 2, 4, 8, 16
 _TABLE_LINES, _LINES = 5, 5
 _FIRST, _MEAN, _VARIANCE, _SCALE, _SHIFT = range(5)
 
@@ -68,7 +68,9 @@ class Normalizer:
         def call(sums: Table, *part: int) -> None:
             self._forward(x, r, y, table, lines, sums, eps, count, *part)
 
-        self._sweep(call, x, _BEFORE if given else _SUM | _AFTER, threads)
+        # The numbers of a float64 sum are as exact as the sum: about the mean they are small.
+        sums = _SUM | _AFTER | (_AGAIN if x.dtype == np.float64 else 0)
+        self._sweep(call, x, table, _BEFORE if given else sums, threads)
 
     def gradients(
         self, x: Array, residual: Array | None, dy: Array, dx: Array, dr: Array | None,
@@ -94,10 +96,10 @@ class Normalizer:
         def call(sums: Table, *part: int) -> None:
             self._backward(x, r, dy, dx, s, table, lines, sums, grads, eps, count, *part)
 
-        self._sweep(call, x, _BEFORE | _SUM | _AFTER, threads)
+        self._sweep(call, x, table, _BEFORE | _SUM | _AFTER, threads)
         return grads
 
-    def _sweep(self, call: Callable[..., None], x: Array, phases: int, threads: int) -> None:
+    def _sweep(self, call: Callable[..., None], x: Array, table: Table, phases: int, threads: int) -> None:
         """Do all phases on blocks of channels, or one after the other on pieces of the values."""
         values, channels = x.shape[0], x.shape[1]
         if not self._rows and channels >= _CHANNELS_TO_SHARE:
@@ -116,14 +118,22 @@ class Normalizer:
         if phases & _BEFORE:
             call(whole, 0, 0, *everything, _BEFORE)
         if phases & _SUM:
-            sums = np.zeros((-(-values // piece), 2, channels))
+            pieces = range(0, values, piece)
 
-            def add(first: int, last: int) -> None:
-                for k in range(first, last):
-                    call(sums[k], k * piece, min(k * piece + piece, values), *everything, _SUM)
+            def total() -> Table:
+                sums = np.zeros((len(pieces), 2, channels))
 
-            share(add, len(sums), threads, slab=1)
-            call(sums.sum(axis=0), 0, 0, *everything, _AFTER)
+                def add(first: int, last: int) -> None:
+                    for k in range(first, last):
+                        call(sums[k], pieces[k], min(pieces[k] + piece, values), *everything, _SUM)
+
+                share(add, len(pieces), threads, slab=1)
+                whole_sum: Table = sums.sum(axis=0)
+                return whole_sum
+
+            if phases & _AGAIN:
+                table[_FIRST] += total()[0] * channels / x.size
+            call(total(), 0, 0, *everything, _AFTER)
         share(lambda n, m: call(whole, n, m, *everything, _WRITE), values, threads, piece)
 
 

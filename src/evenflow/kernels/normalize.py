@@ -25,8 +25,8 @@ Vectors = NDArray[np.float64]
 Loop = Callable[..., None]
 Scalar = Any
 
-BEFORE, SUM, AFTER, WRITE = 1, 2, 4, 8
-"""The phases: what mean and variance give, sums, what follows from them, elements."""
+BEFORE, SUM, AFTER, WRITE, AGAIN = 1, 2, 4, 8, 16
+"""The phases: what mean and variance give, sums, what follows from them, elements; and sums again, about the mean."""
 FIRST, MEAN, VARIANCE, SCALE, SHIFT = range(5)
 """Lines of the `table`, float64: the first value, the two moments and the two parameters of each channel."""
 NEAR, FACTOR, OFFSET, ALONG, LEVEL = range(5)
@@ -115,6 +115,14 @@ def sum_rows(x: Array, n0: int, n1: int, table: Vectors, sums: Vectors) -> None:
             d = F64(widen(x[n, c])) - table[FIRST, c]
             sums[0, c] += d
             sums[1, c] += d * d
+
+
+@primitive
+def recentre(count: float, c0: int, c1: int, sums: Vectors, table: Vectors) -> None:
+    """Let the sums of each channel begin again about its mean, in place of its first value."""
+    for c in range(c0, c1):
+        table[FIRST, c] += sums[0, c] / count
+        sums[0, c], sums[1, c] = 0.0, 0.0
 
 
 @primitive
@@ -306,6 +314,12 @@ def forward(act: int, keep: bool, here: bool, rows: bool, stamp: int) -> Loop:
             if phases & BEFORE:
                 coefficients(eps, c, stop, table, lines)
             if phases & SUM:
+                if rows:
+                    sum_rows(x, n0, n1, table, sums)
+                else:
+                    sum_planes(x, n0, n1, c, stop, table, sums)
+            if phases & AGAIN:
+                recentre(count, c, stop, sums, table)
                 if rows:
                     sum_rows(x, n0, n1, table, sums)
                 else:

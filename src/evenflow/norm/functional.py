@@ -5,6 +5,7 @@ from torch import Tensor
 
 from evenflow import checks
 from evenflow.errors import ParameterTypeError, TensorDtypeError, TensorShapeError
+from evenflow.norm.activations import check_activation
 from evenflow.norm.normalize import normalize_batch, normalize_population
 
 
@@ -17,11 +18,14 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    activation: str | None = None,
+    residual: Float[Tensor, "batch channel *space"] | None = None,
 ) -> Float[Tensor, "batch channel *space"]:
     r"""Normalise each channel, with the statistics of the batch or with the running ones.
 
     $$
-    y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
+    y = f\!\left( \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta + r \right)
     $$
 
     In training $\mu$ and $\sigma^2$ are those of the batch, the variance divided by $m$ (biased), and the
@@ -42,16 +46,20 @@ def batch_norm(
         training: Whether the statistics are those of the batch.
         momentum: $\alpha$, in [0, 1].
         eps: $\epsilon$; positive in training, not negative otherwise.
+        activation: $f$: None, "relu", "leaky_relu", "silu", "gelu", "sigmoid", "tanh" or "hardswish", with
+            torch's default parameters.
+        residual: $r$, of the shape of `input`. None means 0.
 
     Returns:
         The output, in the shape, dtype and memory format of `input`.
 
     Raises:
-        TensorShapeError: The input has no channel dimension, a vector does not have one value a channel, or
-            training sees a single value per channel. Nothing was changed.
+        TensorShapeError: The input has no channel dimension, a vector does not have one value a channel, the
+            residual has another shape, or training sees a single value per channel. Nothing was changed.
         TensorDtypeError: The input is not real floating point.
         ParameterTypeError: Only one running buffer was given, or none where one is needed.
         ParameterValueError: `momentum` or `eps` is out of range.
+        UnknownActivationError: No such activation.
 
     Examples:
         >>> import torch
@@ -71,15 +79,19 @@ def batch_norm(
         strict=True,
     ):
         _check_vector(name, vector, input.shape[1])
+    check_residual(input, residual)
+    check_activation(activation)
     if (running_mean is None) != (running_var is None):
         raise ParameterTypeError("running_mean and running_var must both be tensors or both be None")
 
     if not training:
         if running_mean is None or running_var is None:
             raise ParameterTypeError("running_mean and running_var must be tensors when training=False; got None")
-        return normalize_population(input, running_mean, running_var, weight, bias, eps)
+        return normalize_population(
+            input, running_mean, running_var, weight, bias, eps, activation=activation, residual=residual
+        )
 
-    output, moments = normalize_batch(input, weight, bias, eps)
+    output, moments = normalize_batch(input, weight, bias, eps, activation=activation, residual=residual)
     if running_mean is not None and running_var is not None and moments.count > 0:
         moments.update_(running_mean, moments.mean, momentum)
         moments.update_(running_var, moments.variance, momentum)
@@ -106,6 +118,16 @@ def check_batch(x: Tensor, *, training: bool) -> None:
             f"input must have more than one value per channel in training; got {tuple(x.shape)}. The "
             "variance of one value is 0: use a larger batch (drop_last=True in the DataLoader), or eval mode"
         )
+
+
+def check_residual(x: Tensor, residual: Tensor | None) -> None:
+    """Reject a residual that does not fit a batch.
+
+    Raises:
+        TensorShapeError: It has another shape.
+    """
+    if residual is not None and residual.shape != x.shape:
+        raise TensorShapeError(f"residual must have the shape of input, {tuple(x.shape)}; got {tuple(residual.shape)}")
 
 
 def _check_vector(name: str, vector: Tensor | None, channels: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
-from evenflow.norm.functional import check_batch
+from evenflow.norm.functional import check_batch, check_residual
 from evenflow.norm.inplace import INVERTIBLE
 from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
 from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new_value
@@ -211,10 +211,7 @@ class EvenBatchNorm(TrackingNorm):
     ) -> Tensor:
         activation = self.activation if activation is None else check_activation(activation)
         self._check_input_dim(x)
-        if residual is not None and residual.shape != x.shape:
-            raise TensorShapeError(
-                f"residual must have the shape of input, {tuple(x.shape)}; got {tuple(residual.shape)}"
-            )
+        check_residual(x, residual)
         if not self._sees_batch():
             return self._by_population(x, residual, activation)
         if self.shared_calls and not is_recomputation():

@@ -36,7 +36,7 @@ def is_differentiated_forward() -> bool:
 
 
 def is_watched() -> bool:
-    """Tell whether a function mode sees this call, as a measurement's does, and so each function has to be torch's own."""
+    """Tell whether a function mode sees this call, as a measurement's does: each function has to be torch's own."""
     if torch.compiler.is_compiling():
         return False
     modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))

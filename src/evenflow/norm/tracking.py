@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from evenflow import checks
 from evenflow.norm.group import Group
 from evenflow.norm.moments import BatchMoments
-from evenflow.norm.tracing import is_recomputation
+from evenflow.norm.tracing import is_recomputation, values_are_hidden
 
 _RUNNING = ("running_mean", "running_var")
 _GROUP = ("group_mean", "group_var", "group_count", "group_batches")
@@ -86,8 +86,17 @@ class TrackingNorm(_BatchNorm):
         assert self.running_mean is not None and self.running_var is not None  # noqa: PT018
         weight = self._weight_of_new_value()
         variance = moments.variance if self.running_variance == "unbiased" else moments.biased()
-        moments.update_(self.running_mean, moments.mean, weight, accept)
-        moments.update_(self.running_var, variance, weight, accept)
+        running, new = [self.running_mean, self.running_var], [moments.mean, variance]
+        if (
+            accept is None
+            and isinstance(weight, float)
+            and new[0].dtype == running[0].dtype
+            and not values_are_hidden()
+        ):
+            torch._foreach_lerp_(running, new, weight)  # both in one call, for small batches
+        else:
+            for old, value in zip(running, new, strict=True):
+                moments.update_(old, value, weight, accept)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1 if accept is None else accept)
 
