@@ -4,12 +4,13 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-BASE = {"errors", "checks", "version", "uncompiled", "faces"}
+BASE = {"errors", "checks", "version", "callers", "uncompiled", "faces"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "checks": {"errors"},
+    "callers": set(),
     "uncompiled": set(),
     "faces": {"errors"},
     "theory": BASE,

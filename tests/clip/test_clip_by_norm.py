@@ -1,5 +1,6 @@
 """Clipping by the global norm: what torch does where torch is right, and what it should do elsewhere."""
 
+import importlib
 import inspect
 import math
 
@@ -229,7 +230,10 @@ def test_nothing_to_clip_gives_zero():
         assert torch.equal(clip_grad_norm_(nothing, 1.0), torch.tensor(0.0))
 
 
-def test_an_exhausted_generator_is_warned_about():
+@pytest.mark.parametrize("compiler", ["", "torch._dynamo"])
+def test_an_exhausted_generator_is_warned_about(compiler):
+    if compiler:
+        importlib.import_module(compiler)  # its wrapper adds frames
     parameters = nn.Linear(2, 2).parameters()
     list(parameters)
     with pytest.warns(UserWarning, match="empty generator") as caught:

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from evenflow.errors import ParameterTypeError, ParameterValueError, TensorDtypeError, TensorShapeError
+from evenflow.errors import (
+    ParameterTypeError,
+    ParameterValueError,
+    TensorDtypeError,
+    TensorShapeError,
+    UnknownActivationError,
+)
 from evenflow.norm import batch_norm
 from evenflow.norm.normalize import TOLERANCE
 
@@ -73,7 +79,9 @@ def test_signature_is_torchs():
     def parts(function):
         return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
 
-    assert parts(batch_norm) == parts(F.batch_norm)
+    ours = parts(batch_norm)
+    assert ours[: len(parts(F.batch_norm))] == parts(F.batch_norm)
+    assert [name for name, kind, _ in ours if kind == inspect.Parameter.KEYWORD_ONLY] == ["activation", "residual"]
 
 
 @pytest.mark.parametrize("mean", [1e4, 1e5, 1e6])

@@ -10,6 +10,7 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
+from evenflow.callers import stack_level
 from evenflow.clip.sharded import here, is_sharded, refuse_flat_parameters
 from evenflow.errors import ParameterTypeError, ParameterValueError, TensorDtypeError
 
@@ -156,7 +157,7 @@ def _listed(tensors: Tensors) -> list[Tensor | tuple[str, Tensor]]:
         )
     items = list(tensors)
     if not items and isinstance(tensors, GeneratorType):
-        warn("parameters is an empty generator, perhaps exhausted before; nothing is clipped", stacklevel=6)
+        warn("parameters is an empty generator, perhaps exhausted before; nothing is clipped", stacklevel=stack_level())
     return items
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Inexact
 from torch import Tensor
 
 from evenflow import checks
+from evenflow.callers import stack_level
 from evenflow.init.gains import calculate_gain
 from evenflow.init.scaled import fill_scaled
 from evenflow.init.tensors import drawable
@@ -196,6 +197,6 @@ def _kaiming(
     # torch takes "FAN_IN" too.
     which = checks.choice("mode", mode.lower() if isinstance(mode, str) else mode, _MODES)
     if drawable(tensor).numel() == 0:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=3)
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=stack_level())
         return tensor
     return fill_scaled(tensor, gain**2, which, distribution, fans=fans, generator=generator, stream=stream)
