@@ -5,8 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import batch_norm, operators
 from evenflow.norm.formula import Parts
+from evenflow.norm.normalize import TOLERANCE
 
 SHAPES = {
     "planes": (8, 16, 24, 24),
@@ -14,6 +16,15 @@ SHAPES = {
     "rows": (6000, 16),
     "channels_last": (8, 16, 24, 24),
 }
+
+
+@pytest.fixture(params=["torch's kernel", "ours"], autouse=True)
+def way(request, monkeypatch):
+    """Small and large batches go different ways; both must be right, whatever the size."""
+    monkeypatch.setattr(kernels, "WORTH_LOADING", 1 if request.param == "ours" else 10**12)
+    return request.param
+
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -53,7 +64,7 @@ def theirs(x):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("mean", [0.0, 1.0, 1e2, 1e4, 1e6])
 @pytest.mark.parametrize("name", SHAPES)
-def test_error_is_no_larger_than_torchs(name, mean, dtype):
+def test_error_is_no_larger_than_torchs(way, name, mean, dtype):
     if dtype == torch.float16 and mean > 1e4:
         mean = 3e4  # the largest magnitude is 65,504
     x = batch(name, mean, dtype)
@@ -64,7 +75,8 @@ def test_error_is_no_larger_than_torchs(name, mean, dtype):
         error, peer = (np.abs(found.double().numpy() - right).max() for found in (mine, torchs))
         assert error <= max(1.05 * peer, 3 * unit * scale)
         rounded = unit * abs(mean) if dtype == torch.float64 else 0  # the mean itself is a double
-        assert error <= 4 * unit * scale + rounded
+        tolerated = TOLERANCE if way == "torch's kernel" else 0
+        assert error <= 4 * unit * scale + rounded + tolerated
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -76,7 +88,9 @@ def test_torch_is_bad_where_the_mean_is_large(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_runs_and_threads_give_the_same_bits(name):
+def test_runs_and_threads_give_the_same_bits(name, monkeypatch):
+    """Of a large batch: torch's kernel for rows, which small ones take, adds up by thread."""
+    monkeypatch.setattr(kernels, "WORTH_LOADING", 1)
     x, threads = batch(name, 1.0, torch.float32), torch.get_num_threads()
     dy = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
     try:
