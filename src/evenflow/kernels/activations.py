@@ -17,6 +17,7 @@ Scalar = Any
 NAMES = (None, "relu", "leaky_relu", "silu", "gelu", "sigmoid", "tanh", "hardswish")
 """What the number of an activation stands for."""
 
+_INFINITY = F32(math.inf)
 _ZERO, _HALF, _ONE, _TWO, _THREE, _SIX = map(F32, (0, 0.5, 1, 2, 3, 6))
 _LOG2_E = F32(1 / math.log(2))
 _LN2_HIGH, _LN2_LOW = F32(0.693359375), F32(math.log(2) - 0.693359375)
@@ -30,7 +31,8 @@ _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8, _P9, _P10, _P11, _P12, _P13, _P14 =
 
 @primitive
 def exp32(x: np.float32) -> np.float32:
-    """Return e^x within 1.5 ulp, for x clamped to where that is a normal number."""
+    """Return e^x within an ulp; below -87 it stays what it is there, and above 88 it is infinite."""
+    large = x > F32(88.0)
     x = F32(-87.0) if x < F32(-87.0) else x
     x = F32(88.0) if x > F32(88.0) else x
     count = np.floor(x * _LOG2_E + _HALF)
@@ -39,7 +41,7 @@ def exp32(x: np.float32) -> np.float32:
     series = _ONE + (f + f * f * (_HALF + f * (F32(1 / 6) + f * (F32(1 / 24) + f * rest))))
     power: np.float32 = I32((I32(count) + I32(127)) << I32(23)).view(F32)
     value: np.float32 = power * series
-    return value
+    return _INFINITY if large else value
 
 
 @primitive

@@ -208,7 +208,7 @@ def _load(act: int, keep: bool, rows: bool, element: str, here: bool) -> tuple[L
     inner = "float64" if element == "float64" else "float32"
     array, table = (f"{element}[:, ::1]" if rows else f"{element}[:, :, ::1]"), "float64[:, ::1]"
     numbers = "float64, float64" + 6 * ", int64"
-    stamp = jit.stamp(activations)
+    stamp = max(jit.stamp(activations), jit.stamp(jit))
     stash = element != "uint16" and (keep or act >= _FIRST_SLOW)
     return (
         jit.compiled(

@@ -44,7 +44,7 @@ def forward(
     found.normalize(
         array, _beside(x, parts.residual), _array(y), table, eps, moments is not None, torch.get_num_threads()
     )
-    return y, torch.from_numpy(kernels.moments_in(table))
+    return _restored(parts.x, x, y), torch.from_numpy(kernels.moments_in(table))
 
 
 def backward(found: kernels.Normalizer, dy: Tensor, parts: Parts, moments: Tensor, eps: float, *, given: bool) -> Parts:
@@ -76,7 +76,8 @@ def backward(found: kernels.Normalizer, dy: Tensor, parts: Parts, moments: Tenso
         None if vector is None else d.to(vector.dtype)
         for vector, d in zip((parts.weight, parts.bias), torch.from_numpy(scale_and_shift), strict=True)
     )
-    return Parts(dx, d_weight, d_bias, dr)
+    dr = None if dr is None else _restored(parts.x, x, dr)
+    return Parts(_restored(parts.x, x, dx), d_weight, d_bias, dr)
 
 
 def _beside(x: Tensor, residual: Tensor | None) -> Array | None:
@@ -93,12 +94,14 @@ def _table(array: Array, parts: Parts, moments: Tensor | None) -> Array:
 def _vector(values: Tensor | None) -> Array | None:
     if values is None:
         return None
-    return (values.detach() if values.dtype in (torch.float32, torch.float64) else values.detach().double()).numpy()
+    return (
+        values.detach().resolve_neg() if values.dtype in (torch.float32, torch.float64) else values.detach().double()
+    ).numpy()
 
 
 def _in_rows(x: Tensor) -> bool:
     """Tell whether the channels of one value lie side by side."""
-    return x.dim() == 2 or (not _is_planes(x) and x.movedim(1, -1).is_contiguous())
+    return x.dim() == 2 or x.shape[2:].numel() == 1 or (not _is_planes(x) and x.movedim(1, -1).is_contiguous())
 
 
 def _is_planes(x: Tensor) -> bool:
@@ -106,13 +109,21 @@ def _is_planes(x: Tensor) -> bool:
 
 
 def _dense(x: Tensor) -> Tensor:
-    x = x.detach()
+    x = x.detach().resolve_neg()
     return x if x.is_contiguous() or x.movedim(1, -1).is_contiguous() else x.contiguous()
+
+
+def _restored(given: Tensor, dense: Tensor, out: Tensor) -> Tensor:
+    """Return an output with the strides that torch gives to one like the input, which was copied to be dense."""
+    if given.stride() == dense.stride():
+        return out
+    like = torch.empty_like(given)
+    return out if like.stride() == out.stride() else like.copy_(out)
 
 
 def _laid_out_as(x: Tensor, other: Tensor) -> Tensor:
     """Return the other tensor in the type and with the strides of the batch."""
-    other = other.detach()
+    other = other.detach().resolve_neg()
     if other.dtype == x.dtype and other.stride() == x.stride():
         return other
     return torch.empty_like(x).copy_(other)

@@ -16,13 +16,14 @@ from torch.autograd.function import once_differentiable
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
 from evenflow.norm.shapes import beside
-from evenflow.norm.tracing import values_are_hidden
+from evenflow.norm.tracing import has_wrappers, is_recorded, is_watched, values_are_hidden
 
 INVERTIBLE = (None, "leaky_relu")
 """Activations whose argument can be told from their value to its last digits; not so with a plateau."""
 _LEAK = 0.01
-# A smaller gamma beside beta would leave less than half of the digits of the input.
+# A smaller gamma beside beta would leave less than half of the digits of a float32 input. Half types have too few.
 _LEAST_SCALE = 2.0**-10
+_WIDE = (torch.float32, torch.float64)
 
 
 def normalize_here(parts: Parts, eps: float, activation: str | None) -> tuple[Tensor, Tensor]:
@@ -45,6 +46,8 @@ def can_be_here(parts: Parts) -> bool:
     """Tell whether the input of this call can be overwritten and recovered."""
     x, weight, bias, residual = parts
     if residual is not None or not torch.is_grad_enabled() or not x.requires_grad or x.is_leaf or values_are_hidden():
+        return False
+    if is_watched() or is_recorded() or has_wrappers(parts) or x._is_view() or x.dtype not in _WIDE:
         return False
     if x.device.type != "cpu" or x.numel() == 0 or not (x.is_contiguous() or x.movedim(1, -1).is_contiguous()):
         return False

@@ -78,9 +78,10 @@ class EvenBatchNorm(TrackingNorm):
             outputs and gradients of the whole see `whole_batch`.
         frozen: Normalise by the running statistics in training mode too, and leave them alone. `train()` does
             not thaw the layer; setting the attribute does. The parameters go on learning.
-        inplace: In training, write the output over the input, which the backward pass recovers from it: nothing of the
-            size of the batch is kept. For `activation` None or "leaky_relu". A call whose input cannot be
-            overwritten or recovered (a leaf, a residual, a `weight` near 0, compiled code) is an ordinary one.
+        inplace: In training, write the output over the input, which the backward pass recovers from it: nothing of
+            the size of the batch is kept. For `activation` None or "leaky_relu"; there is no second derivative. A
+            call whose input cannot be overwritten or recovered (a leaf, a view, a half type, a residual, a
+            `weight` near 0, `on_nonfinite="raise"`, compiled code) is an ordinary one.
 
     Raises:
         ParameterTypeError: An argument has the wrong type.
@@ -250,11 +251,15 @@ class EvenBatchNorm(TrackingNorm):
             self.eps,
             activation=activation,
             residual=residual,
-            inplace=self.inplace and activation in INVERTIBLE,
+            inplace=self._overwrites(activation),
         )
         if self.training and moments.count > 0:
             self._track(moments)
         return output.to(x.dtype)
+
+    def _overwrites(self, activation: str | None) -> bool:
+        """Tell whether this call is to write over its input; a batch that may be refused stays what it is."""
+        return self.inplace and self.training and activation in INVERTIBLE and self.on_nonfinite != "raise"
 
     def _shares_statistics(self) -> bool:
         """Tell whether others have a part in the statistics that normalise this batch."""

@@ -25,7 +25,7 @@ from evenflow.norm.formula import Parts
 from evenflow.norm.inplace import can_be_here, normalize_here
 from evenflow.norm.moments import BatchMoments
 from evenflow.norm.shapes import all_but_channel, beside
-from evenflow.norm.tracing import is_watched, values_are_hidden
+from evenflow.norm.tracing import has_wrappers, is_recorded, is_watched, values_are_hidden
 
 TOLERANCE = 2.0**-12
 """Largest error, in standard deviations, that torch's kernel may be expected to make."""
@@ -63,22 +63,23 @@ def normalize_batch(
     if inplace and can_be_here(Parts(x, weight, bias, residual)):
         output, used = normalize_here(Parts(x, weight, bias, None), eps, activation)
         return output, _moments(output, used)
-    if _is_ours(x, residual, activation):
+    if _is_ours(Parts(x, weight, bias, residual), activation):
         output, used = operators.normalize(Parts(x, weight, bias, residual), None, eps, activation)
         return output, _moments(x, used)
     weight, bias = _affine(x, weight, bias)
     output, moments = _normalize_batch(x, weight, bias, eps)
-    return activate(activation, output if residual is None else output + residual), moments
+    return activate(activation, output if residual is None else (output + residual).to(x.dtype)), moments
 
 
-def _is_ours(x: Tensor, residual: Tensor | None, activation: str | None) -> bool:
+def _is_ours(parts: Parts, activation: str | None) -> bool:
     """Tell whether a kernel normalises this batch: it is on the CPU, and large, or the call is traced.
 
     A measurement sees torch's functions, and with them what is normalised and which activation follows.
     """
-    if x.device.type != "cpu" or x.numel() == 0 or is_watched():
+    x = parts.x
+    if x.device.type != "cpu" or x.numel() == 0 or is_watched() or is_recorded() or has_wrappers(parts):
         return False
-    return values_are_hidden() or arrays.kernel(x, residual, activation) is not None
+    return values_are_hidden() or arrays.kernel(x, parts.residual, activation) is not None
 
 
 def _moments(x: Tensor, used: Tensor) -> BatchMoments:
@@ -88,7 +89,7 @@ def _moments(x: Tensor, used: Tensor) -> BatchMoments:
 
 
 def _normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, BatchMoments]:
-    if x.numel() > 0 and values_are_hidden():
+    if x.numel() > 0 and (values_are_hidden() or is_recorded()):
         return _centred(x, weight, bias, eps)
     output, moments = _native(x, weight, bias, eps)
     if x.device.type == "cpu" and _batch_error(x, moments, eps) > TOLERANCE:
@@ -122,12 +123,12 @@ def normalize_population(
     Returns:
         The output, in the dtype and memory format of `x`.
     """
-    if _is_ours(x, residual, activation):
+    if _is_ours(Parts(x, weight, bias, residual), activation):
         moments = torch.stack((mean.detach(), variance.detach())).double()
         return operators.normalize(Parts(x, weight, bias, residual), moments, eps, activation)[0]
     weight, bias = _affine(x, weight, bias)
     output = _normalize_population(x, mean, variance, weight, bias, eps)
-    return activate(activation, output if residual is None else output + residual)
+    return activate(activation, output if residual is None else (output + residual).to(x.dtype))
 
 
 def _normalize_population(
@@ -135,7 +136,7 @@ def _normalize_population(
 ) -> Tensor:
     dtype = statistics_dtype(x)
     mean, variance = mean.to(dtype), variance.to(dtype)
-    hidden = values_are_hidden()
+    hidden = values_are_hidden() or is_recorded()
     if not hidden and (x.device.type != "cpu" or _offset(mean, variance, eps) * _unit(dtype) / 2 <= TOLERANCE):
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
     centred = x.to(dtype) - beside(x, mean)

@@ -63,6 +63,9 @@ class Normalization(torch.autograd.Function):
         if dy is None:
             return (None,) * 7
         *parts, moments = ctx.saved_tensors
+        if torch._C._functorch.is_legacy_batchedtensor(dy):  # several gradients at once
+            eps, activation, given = ctx.settings
+            return (*carried_back(dy, Parts(*parts), moments if given else None, eps, activation), None, None, None)
         if torch.is_grad_enabled() or is_of_a_function():
             differentiable: Any = NormalizationBackward.apply
             return (*differentiable(dy, *parts, moments, *ctx.settings), None, None, None)
@@ -147,17 +150,21 @@ def _second_order(dy: Tensor, parts: Parts, moments: Tensor, settings: Settings,
         dy, inputs = _renamed(dy), Parts(*parts.filled(map(_renamed, parts.there())))
         firsts = carried_back(dy, inputs, moments if given else None, eps, activation)
         pairs = [
-            (first, d) for first, d in zip(firsts, d_gradients, strict=True) if first is not None and d is not None
+            (first, d)
+            for first, d in zip(firsts, d_gradients, strict=True)
+            if first is not None and d is not None and first.requires_grad
         ]
+        wanted = [part for part in (dy, *inputs.there()) if part.requires_grad]
+        if not pairs or not wanted:
+            return (None,) * 9
         through, arriving = zip(*pairs, strict=True)
-        d_dy, *others = torch.autograd.grad(
-            through, [dy, *inputs.there()], arriving, allow_unused=True, create_graph=again
-        )
+        seconds = iter(torch.autograd.grad(through, wanted, arriving, allow_unused=True, create_graph=again))
+    d_dy, *others = (next(seconds) if part.requires_grad else None for part in (dy, *inputs.there()))
     return (d_dy, *inputs.filled(others), None, None, None, None)
 
 
 def _renamed(part: Tensor) -> Tensor:
-    return part.view_as(part) if part.requires_grad else part.detach().requires_grad_()
+    return part.view_as(part) if part.requires_grad else part
 
 
 @torch.library.custom_op("evenflow::batch_norm", mutates_args=(), device_types="cpu")

@@ -1,8 +1,12 @@
 """What a layer has to know about the call that it is in."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 
 def is_recomputation() -> bool:
@@ -35,9 +39,19 @@ def is_differentiated_forward() -> bool:
     return forward_ad._current_level >= 0 or any(transform.key() == forward for transform in transforms)
 
 
+def is_recorded() -> bool:
+    """Tell whether TorchScript's tracer records this call: it sees torch's functions, and values only once."""
+    return torch._C._get_tracing_state() is not None
+
+
 def is_watched() -> bool:
     """Tell whether a function mode sees this call, as a measurement's does: each function has to be torch's own."""
     if torch.compiler.is_compiling():
         return False
     modes = map(torch._C._get_function_stack_at, range(torch._C._len_torch_function_stack()))
     return any(not isinstance(mode, DeviceContext) for mode in modes)
+
+
+def has_wrappers(tensors: Iterable[Tensor | None]) -> bool:
+    """Tell whether one of the tensors wraps others, as a DTensor does, and has no memory of its own."""
+    return not torch.compiler.is_compiling() and any(map(is_traceable_wrapper_subclass, tensors))
