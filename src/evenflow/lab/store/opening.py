@@ -36,9 +36,12 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # One transaction: another process may be making the store between two questions.
+    connection.execute("BEGIN")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("COMMIT")
     if tables and application != APPLICATION:
         raise StoreError(f"{path} is a database of another program; name another file with --store")
     if tables and version != VERSION:
