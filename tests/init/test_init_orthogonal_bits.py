@@ -13,8 +13,9 @@ from evenflow.random import Stream
 
 
 @pytest.fixture
-def threads():
-    """Set the number of threads; the one from before comes back."""
+def threads(monkeypatch):
+    """Set the number of threads, which small matrices use too; the one from before comes back."""
+    monkeypatch.setattr(sys.modules[haar.__module__], "_WORTH_THREADS", 1)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evenflow import kernels
 from evenflow.kernels import draws, pool, registry
-from evenflow.random import Stream, central, normal, philox, uniform
+from evenflow.random import Stream, central, normal, philox, transforms, uniform
 
 TRANSFORMS = {"uniform": uniform.uniform, "normal": normal.normal, "central": central.central}
 LARGEST = float(np.finfo(np.float32).max)
@@ -98,6 +98,21 @@ def test_a_truncated_stream_gives_the_references_bits(threads):
     numbers = central.parameters(0.0, 0.02, -0.04, 0.04)
     drawn = Stream(3, "t").truncated_normal(registry.WORTH_LOADING, 0.0, 0.02, -0.04, 0.04, start=7, threads=threads)
     assert_same_bits(drawn, by_reference("central", Stream(3, "t").key, 7, drawn.size, *numbers))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-2, 2), (-3.352, 3.352), (-3.354, 3.352), (-3.352, np.inf), (-np.inf, 1)])
+def test_a_truncated_draw_is_the_references_whether_its_interval_needs_the_ends_or_not(low, high):
+    numbers = central.parameters(0.0, 1.0, low, high)
+    out = np.empty(2**20, dtype=np.float32)
+    kernel("central")(out, 9, 0, *numbers)
+    assert_same_bits(out, by_reference("central", 9, 0, out.size, *numbers))
+
+
+def test_no_tail_above_the_end_needs_the_other_polynomial():
+    tail = np.float32(draws._END) * (1 + np.arange(1000, dtype=np.float32) * 2.0**-23)
+    v = -transforms.log(np.float32(4) * tail * (np.float32(1) - tail))
+    assert (v < central.LIMIT).all()
+    assert central.parameters(0, 1, -3.352, 3.352)[0] > draws._END > central.parameters(0, 1, -3.354, 3.354)[0]
 
 
 @pytest.mark.parametrize(

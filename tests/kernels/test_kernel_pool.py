@@ -22,9 +22,7 @@ def test_every_element_is_done_once(slab, count, threads):
     def work(start, stop):
         done[start:stop] += 1
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "SLAB", slab)
-        share(work, count, threads)
+    share(work, count, threads, slab=slab)
     assert (done == 1).all()
 
 

@@ -16,6 +16,8 @@ _DOUBLE = {torch.float64, torch.complex128}
 
 # Rows made and reflections applied at once: enough for the matrix products to be fast, few enough for their triangles.
 PANEL = 128
+# Elements from which on starting threads costs less than they save.
+_WORTH_THREADS = 2**20
 
 
 @uncompiled
@@ -94,7 +96,8 @@ def orthonormal_rows(draws: Tensor, panel: int = PANEL) -> Tensor:
             _reflect(rows, filled, draws[:, start : start + panel], start, prepared[start][1])
             filled = slice(start, None)
 
-    with one_thread_each() as threads:
+    with one_thread_each() as allowed:
+        threads = allowed if draws.numel() >= _WORTH_THREADS else 1
         at_once(prepare, starts, threads)
         # The last rows go through the most reflections.
         at_once(make, reversed(starts), threads)

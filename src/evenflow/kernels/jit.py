@@ -58,6 +58,30 @@ def by_type(kind: type[np.generic], special: Function, general: Function) -> Fun
     return typed
 
 
+def widest() -> None:
+    """Let the loops of the function that calls this use the widest vectors of the processor.
+
+    LLVM prefers half of them on processors that slow down for the whole, which pays for loops of long arithmetic alone.
+    """
+
+
+def _type_of_widest(_: Any) -> Callable[[], Any]:
+    return lambda: numba.types.none
+
+
+def _ask_for_widest(context: Any, builder: Any, *_: Any) -> Any:
+    attributes = builder.function.attributes
+    # Its own `add` knows no attributes that have a value. Without this one the loop is slower, no more.
+    if isinstance(attributes, set):
+        set.add(attributes, '"prefer-vector-width"="512"')
+    return context.get_dummy_value()
+
+
+_numba: Any = numba.extending
+_numba.type_callable(widest)(_type_of_widest)
+_numba.lower_builtin(widest)(_ask_for_widest)
+
+
 def stamp(module: ModuleType) -> int:
     """Return a number that changes with the source of a module, for loops to hold that inline its functions.
 

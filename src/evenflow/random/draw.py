@@ -7,6 +7,7 @@ import numpy as np
 
 from evenflow import checks, kernels
 from evenflow.errors import ParameterTypeError, ParameterValueError
+from evenflow.kernels.pool import SLAB
 from evenflow.random import philox
 from evenflow.random.rows import Starts, checked_starts, fill_rows
 from evenflow.random.transforms import Floats
@@ -68,7 +69,7 @@ def draw(
         work = _by_rows(draws, checked_starts(start, sizes), fill)
     else:
         work = _from(draws.reshape(-1), checks.integer("start", start, low=0, high=LAST - count), fill)
-    kernels.share(work, count, workers)
+    kernels.share(work, count, workers, slab=max(SLAB, count // (16 * workers) // 4 * 4))
     return draws
 
 
