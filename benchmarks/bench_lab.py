@@ -5,7 +5,7 @@ from interleave import compare
 
 from evenflow.lab.training import Recipe, initialise_, load_split, mlp, train, train_together
 
-REPLICAS, WIDTH, STEPS = 8, 100, 100
+REPLICAS, WIDTH, STEPS = 8, 100, 300
 
 
 def race(data: str, optimiser: str, batch: int, threads: int, replicas: int = REPLICAS) -> None:

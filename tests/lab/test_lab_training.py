@@ -18,6 +18,7 @@ from evenflow.lab.training import (
     train,
     train_together,
 )
+from evenflow.lab.training.layers import forward_of_layers
 from evenflow.lab.training.networks import ACTIVATIONS, SCHEMES
 from evenflow.norm import BatchNorm1d, BatchNorm2d
 
@@ -53,6 +54,52 @@ def test_replicas_train_together_as_they_do_alone(data, activation, optimiser):
         for model, rate, seed in zip(models(), rates, SEEDS, strict=True)
     ]
     alike(train_together(models(), data, recipe, SEEDS, rates), alone)
+
+
+def tied():
+    layer = nn.Linear(64, 64)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(64, 10, bias=False))
+
+
+def hooked():
+    model = nn.Sequential(nn.Linear(64, 20), nn.Tanh(), nn.Linear(20, 10))
+    model[1].register_forward_hook(lambda module, inputs, output: output * 2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "plain"),
+    [
+        (lambda: mlp([64, 20, 10], "tanh"), True),
+        (lambda: nn.Sequential(nn.Linear(64, 20, bias=False), nn.GELU(), nn.Linear(20, 10)), True),
+        (lambda: nn.Sequential(nn.Linear(64, 20), nn.PReLU(20), nn.Linear(20, 10)), False),
+        (lambda: nn.Sequential(nn.Sequential(nn.Linear(64, 20), nn.ReLU()), nn.Linear(20, 10)), False),
+        (tied, False),
+        (hooked, False),
+    ],
+)
+def test_linear_layers_are_called_together_and_all_else_is_mapped(data, build, plain):
+    def models():
+        return [initialise_(build(), "glorot_normal", seed) for seed in SEEDS]
+
+    recipe = Recipe(rate=0.05, steps=25)
+    alike(
+        train_together(models(), data, recipe, SEEDS),
+        [train(m, data, recipe, s) for m, s in zip(models(), SEEDS, strict=True)],
+    )
+    assert (forward_of_layers(models()[0]) is not None) == plain
+
+
+@pytest.mark.parametrize("rates", [(0.01,) * 3, (0.01, 0.01, 0.02), (0.01, 0.02, 0.01)])
+def test_adam_takes_the_rates_in_any_order(data, rates):
+    def models():
+        return [initialise_(mlp([64, 20, 10], "tanh"), "glorot_normal", seed) for seed in SEEDS]
+
+    alone = [
+        train(model, data, Recipe(rate, 25, optimiser="adam"), seed)
+        for model, rate, seed in zip(models(), rates, SEEDS, strict=True)
+    ]
+    alike(train_together(models(), data, Recipe(1.0, 25, optimiser="adam"), SEEDS, rates), alone)
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, BatchNorm1d])

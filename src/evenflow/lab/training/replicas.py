@@ -2,7 +2,7 @@ r"""Train many replicas of one small network in one: stacked parameters, one mat
 
 The sum of the replicas' losses has, for each replica's parameters, the gradient of its own loss. So
 `torch.func.stack_module_state` stacks the parameters, `torch.func.vmap` runs the forward pass of all, and one ordinary
-backward pass through the sum gives every gradient.
+backward pass through the sum gives every gradient. Plain linear layers need no transform: `evenflow.lab.training.layers`.
 """
 
 import copy
@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from evenflow.data import Split
 from evenflow.errors import ParameterValueError
 from evenflow.lab.training.batches import batch_order
+from evenflow.lab.training.layers import Forward, forward_of_layers
 from evenflow.lab.training.recipe import BEYOND, Recipe, Run
-from evenflow.lab.training.updates import updates_of
+from evenflow.lab.training.updates import Update, updates_of
 
 State = dict[str, Tensor]
-Forward = Callable[[State, State, Tensor], Tensor]
+Step = Callable[[list[Tensor], Tensor, Tensor], list[Tensor]]
 
 
 def train_together(
@@ -56,31 +57,55 @@ def train_together(
     """
     rates = [recipe.rate] * len(models) if rates is None else list(rates)
     _require_alike(models, seeds, rates, recipe)
-    parameters, buffers, forward = _stacked(models)
-    update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
+    parameters, buffers, step = _stacked(models)
     record = _Record(len(models), recipe)
-    leaves = list(parameters.values())
-    for step, chosen in enumerate(_rows(data, recipe, seeds), start=1):
-        losses = _losses(forward(parameters, buffers, _taken(data.inputs, chosen)), _taken(data.targets, chosen))
-        gradients = torch.autograd.grad(losses.sum(), leaves)
+    update_: Update | None = None
+    for number, chosen in enumerate(_rows(data, recipe, seeds), start=1):
+        batch = _taken(data.inputs, chosen), _taken(data.targets, chosen)
+        losses, *gradients = step(list(parameters.values()), *batch)
+        if update_ is None:
+            parameters = _laid_out(parameters, gradients)
+            update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
         if not record.keep(losses):
             break
         update_(gradients)
-        if recipe.measured_at(step):
-            record.measured.append((step, _accuracies(models[0], parameters, buffers, data)))
+        if recipe.measured_at(number):
+            record.measured.append((number, _accuracies(models[0], parameters, buffers, data)))
     return record.runs()
 
 
-def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Forward]:
+def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Step]:
+    """Stacked parameters and buffers, and what gives the losses and the gradients of a batch for each replica."""
     parameters, buffers = stack_module_state(list(models))
-    skeleton = copy.deepcopy(models[0]).to("meta")
+    layers, mapped = forward_of_layers(models[0]), _mapped(models[0], buffers)
+
+    def step(leaves: list[Tensor], inputs: Tensor, targets: Tensor) -> list[Tensor]:
+        stacked = dict(zip(parameters, leaves, strict=True))
+        forward = mapped if layers is None or inputs.dim() != 3 else layers
+        losses = _losses(forward(stacked, inputs), targets)
+        return [losses, *torch.autograd.grad(losses.sum(), leaves)]
+
+    return parameters, buffers, step
+
+
+def _mapped(model: nn.Module, buffers: State) -> Forward:
+    skeleton = copy.deepcopy(model).to("meta")
 
     def one(own: State, kept: State, inputs: Tensor) -> Tensor:
         # Stacked tensors are tied to nothing; looking for ties takes longer than a small layer.
         output: Tensor = functional_call(skeleton, (own, kept), (inputs,), tie_weights=False)
         return output
 
-    return parameters, buffers, vmap(one, randomness="different")
+    every = vmap(one, randomness="different")
+    return lambda stacked, inputs: every(dict(stacked), buffers, inputs)
+
+
+def _laid_out(parameters: State, gradients: Sequence[Tensor]) -> State:
+    """The parameters in the layout of their gradients, which are often transposed: updates go through both in order."""
+    return {
+        name: torch.empty_like(gradient).copy_(parameter.detach()).requires_grad_()
+        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True)
+    }
 
 
 def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:

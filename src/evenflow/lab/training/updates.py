@@ -1,9 +1,11 @@
 """The steps of optimisers on stacked parameters, each replica with its own learning rate."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam as torch_adam
 
 MOMENTUM = 0.9
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -43,29 +45,32 @@ def momentum(parameters: list[Tensor], rates: Sequence[float]) -> Update:
 def adam(parameters: list[Tensor], rates: Sequence[float]) -> Update:
     r"""Adam with torch's defaults, $\theta \leftarrow \theta - \eta\, \hat m / (\sqrt{\hat v} + 10^{-8})$.
 
+    Torch's loop that makes it in one pass takes one rate, so replicas beside each other that share theirs go together.
+
     References:
         Kingma & Ba 2015, "Adam: a method for stochastic optimization", Algorithm 1.
     """
-    steps = _negative(rates, parameters)
     first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-    count = 0
+    counts = [[torch.zeros(()) for _ in parameters] for _ in rates]
 
     @torch.no_grad()
     def update_(gradients: Sequence[Tensor]) -> None:
-        nonlocal count
-        count += 1
-        given = list(gradients)
-        torch._foreach_lerp_(first, given, 1 - BETA1)
-        torch._foreach_mul_(second, BETA2)
-        torch._foreach_addcmul_(second, given, given, 1 - BETA2)
-        below = torch._foreach_sqrt(second)
-        torch._foreach_div_(below, (1 - BETA2**count) ** 0.5)
-        torch._foreach_add_(below, EPSILON)
-        change = torch._foreach_div(first, below)
-        torch._foreach_div_(change, 1 - BETA1**count)
-        torch._foreach_addcmul_(parameters, change, steps)
+        for (part, rate), steps in zip(_alike(rates), counts, strict=False):
+            values, given, means, squares = (
+                [t[part] for t in group] for group in (parameters, gradients, first, second)
+            )
+            torch_adam(
+                values, given, means, squares, [], steps, fused=True, amsgrad=False,
+                beta1=BETA1, beta2=BETA2, lr=rate, weight_decay=0.0, eps=EPSILON, maximize=False,
+            )  # fmt: skip
 
     return update_
+
+
+def _alike(rates: Sequence[float]) -> list[tuple[slice, float]]:
+    """The parts of the replicas, of neighbours, that share a rate."""
+    ends = [n for n in range(1, len(rates) + 1) if n == len(rates) or rates[n] != rates[n - 1]]
+    return [(slice(start, end), rates[start]) for start, end in pairwise((0, *ends))]
 
 
 def _negative(rates: Sequence[float], parameters: list[Tensor]) -> list[Tensor]:
