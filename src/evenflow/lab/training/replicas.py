@@ -1,8 +1,8 @@
 r"""Train many replicas of one small network in one: stacked parameters, one matrix product for all.
 
 The sum of the replicas' losses has, for each replica's parameters, the gradient of its own loss. So
-`torch.func.stack_module_state` stacks the parameters, `torch.func.vmap` runs the forward pass of all (but of plain linear
-layers, see `evenflow.lab.training.layers`), and one ordinary backward pass through the sum gives every gradient.
+`torch.func.stack_module_state` stacks the parameters, `torch.func.vmap` runs the forward pass of all, and one ordinary
+backward pass through the sum gives every gradient. Plain linear layers need no `vmap`: `evenflow.lab.training.layers`.
 """
 
 import copy
