@@ -86,6 +86,18 @@ def test_autoclip_looks_on_during_its_warmup():
     assert fired == [False] * 5 + [True] * 2
 
 
+@pytest.mark.parametrize("before", [[0.0], [0.0] * 40, [2.0, 0.0, 0.0]])
+def test_autoclip_learns_nothing_from_steps_without_a_gradient(before):
+    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    clipper = AutoClipper([parameter], 10)
+    for size in (*before, 3.0):
+        gradient_of(parameter, size)
+        report = clipper.step()
+    expected = min([size for size in (*before, 3.0) if size])
+    assert float(parameter.grad) == pytest.approx(expected, rel=ACCURACY * 1.001)
+    assert report.threshold > 0
+
+
 def zclip(norms, z_max=2.5, smoothing=0.97, warmup=25, mode="reciprocal"):
     """The paper's algorithm, step by step; returns the norms after clipping."""
     first, after, mean, variance = [], [], 0.0, 0.0

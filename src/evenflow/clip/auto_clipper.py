@@ -20,12 +20,13 @@ class AutoClipper(Clipper):
     $$
 
     The percentile $\eta_p$ is a streaming one, within 0.5 % of the exact, in memory that does not grow. A norm that is
-    not finite does not enter it, nor what is left of one.
+    not finite does not enter it, nor what is left of one, nor a norm of zero: steps without a gradient would set the
+    percentile to zero, and the gradients after them too.
 
     Args:
         parameters: A model, an optimizer, or an iterable of parameters or (name, parameter) pairs.
         percentile: $p$ in [0, 100]; the paper's 10 clips nine steps of ten.
-        warmup: So many first steps are only looked at.
+        warmup: So many first steps with a gradient are only looked at.
         nonfinite: As in `NormClipper`.
         accumulate: As in `NormClipper`.
         history: As in `NormClipper`. The percentile remembers every step, whatever this is.
@@ -70,7 +71,7 @@ class AutoClipper(Clipper):
         super().__init__(parameters, nonfinite=nonfinite, accumulate=accumulate, history=history, scaler=scaler)
 
     def _clip(self, found: Found) -> Outcome:
-        if found.sound and math.isfinite(found.total):
+        if found.sound and 0 < found.total < math.inf:
             self._norms.add(found.total)
         ready = self._norms.count > self.warmup
         threshold = self._norms.quantile(self.percentile / 100) if ready else math.inf
