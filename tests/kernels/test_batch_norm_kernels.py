@@ -32,7 +32,8 @@ def reference(x, dy, scale, shift, eps):
 
 
 def run(found, x, dy, scale, shift, eps, threads):
-    table = batch_norm.new_table(x, scale, shift)
+    table = batch_norm.new_table(x.shape[1], scale, shift)
+    batch_norm.begin_at_first(table, x)
     y, dx = np.empty_like(x), np.empty_like(x)
     found.normalize(x, None, y, table, eps, False, threads)
     d_scale, d_shift = found.gradients(x, None, dy, dx, None, table, eps, False, threads)
@@ -84,7 +85,8 @@ def test_arrays_that_are_cut_in_pieces_are_summed_whole():
     for rows in (2**16, 2**16 + 1, 3 * 2**15 + 5):
         x = np.zeros((rows, 1), dtype=np.float32)
         x[-1] = rows
-        table = batch_norm.new_table(x, None, None)
+        table = batch_norm.new_table(x.shape[1], None, None)
+        batch_norm.begin_at_first(table, x)
         normalizer(True).normalize(x, None, np.empty_like(x), table, 1e-5, False, 2)
         np.testing.assert_allclose(batch_norm.moments_in(table)[:, 0], [1.0, rows - 1], rtol=1e-12)
 
@@ -116,7 +118,8 @@ def test_large_means_cancel_nothing():
 
 def test_a_constant_channel_has_no_variance():
     x = np.full((1000, 2), 0.1, dtype=np.float32)
-    table = batch_norm.new_table(x, None, None)
+    table = batch_norm.new_table(x.shape[1], None, None)
+    batch_norm.begin_at_first(table, x)
     normalizer(True).normalize(x, None, np.empty_like(x), table, 1e-5, False, 1)
     mean, variance = batch_norm.moments_in(table)
     assert np.array_equal(mean, x[0].astype(np.float64))

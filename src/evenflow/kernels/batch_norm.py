@@ -17,7 +17,7 @@ Array = NDArray[Any]
 Table = NDArray[np.float64]
 Loop = Callable[..., None]
 
-WORTH_LOADING = 2**18
+WORTH_LOADING = 2**16
 """Elements from which a kernel does it. To compile one takes two seconds where no cache has it."""
 # What one block of channels takes of the cache between two phases; that of a core is 1 to 2 MB today.
 _BLOCK_BYTES = 2**19
@@ -170,21 +170,25 @@ def find_normalizer(
     return None if loops is None else Normalizer(*loops, rows)
 
 
-def new_table(x: Array, scale: Array | None, shift: Array | None) -> Table:
-    """Return the table that the loops read: the first value of each channel, room for its moments, its parameters.
+def new_table(channels: int, scale: Array | None, shift: Array | None) -> Table:
+    """Return the table that the loops read: a value near those of each channel, its moments, its parameters.
 
     Args:
-        x: The batch.
+        channels: How many.
         scale: One number a channel; None means 1.
         shift: One number a channel; None means 0.
     """
-    table = np.zeros((_TABLE_LINES, x.shape[1]))
-    first = x[0] if x.ndim == 2 else x[0, :, 0]
-    table[_FIRST] = (first.astype(np.uint32) << 16).view(np.float32) if first.dtype == np.uint16 else first
+    table = np.zeros((_TABLE_LINES, channels))
     table[_SCALE] = 1.0 if scale is None else scale
     if shift is not None:
         table[_SHIFT] = shift
     return table
+
+
+def begin_at_first(table: Table, x: Array) -> None:
+    """Let the sums be about the first value of each channel, as long as its moments are not known."""
+    first = x[0] if x.ndim == 2 else x[0, :, 0]
+    table[_FIRST] = (first.astype(np.uint32) << 16).view(np.float32) if first.dtype == np.uint16 else first
 
 
 def moments_in(table: Table) -> Table:

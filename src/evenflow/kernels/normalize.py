@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenflow.kernels.activations import activate, slope
-from evenflow.kernels.jit import by_type, primitive, reduction
+from evenflow.kernels.jit import by_type, primitive, reduction, widest
 
 F32, F64, U16, U32 = np.float32, np.float64, np.uint16, np.uint32
 Array = NDArray[Any]
@@ -207,6 +207,7 @@ def sum_gradient_rows(
     n0: int, n1: int, lines: Array, sums: Vectors,
 ) -> None:  # fmt: skip
     """Sum as `sum_gradient_planes` does, two rows at a time."""
+    widest()
     for n in range(n0, n1 - (n1 - n0) % 2, 2):
         for c in range(x.shape[1]):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
@@ -283,6 +284,7 @@ def write_gradient_rows(
     n0: int, n1: int, lines: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of the input and of the residual."""
+    widest()
     for n in range(n0, n1):
         for c in range(x.shape[1]):
             u = centred(widen(x[n, c]), lines[NEAR, c])

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
+from evenflow.norm.formula import Parts
 from evenflow.norm.functional import check_batch, check_residual
 from evenflow.norm.inplace import INVERTIBLE
 from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
 from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new_value
+from evenflow.norm.ordinary import ordinary
 from evenflow.norm.sharing import Shared, current_seat, recall
 from evenflow.norm.standardize import standardize
 from evenflow.norm.statistics import Statistics, statistics_of
@@ -244,6 +246,12 @@ class EvenBatchNorm(TrackingNorm):
             return self._by_shared_statistics(x, residual, activation, mask)
         check_batch(x, training=True)
         wide = self._in_statistics_dtype(x)
+        call = None if self.inplace else ordinary(Parts(wide, self.weight, self.bias, residual), self.eps, activation)
+        if call is not None:
+            output = call.run(Parts(wide, self.weight, self.bias, residual))
+            if self.training:
+                self._track(call.moments(wide))
+            return output if wide is x else output.to(x.dtype)
         output, moments = normalize_batch(
             wide,
             self.weight,

@@ -14,6 +14,7 @@ Batch normalisation does not change when a constant is taken from a channel, so 
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -179,9 +180,10 @@ def _batch_error(x: Tensor, moments: BatchMoments, eps: float) -> float:
 
 
 def _offset(mean: Tensor, variance: Tensor, eps: float) -> float:
-    """Return the largest distance of a channel's mean from zero, in standard deviations."""
-    offsets = mean.abs() * (variance + eps).rsqrt()
-    return offsets.nan_to_num(nan=0.0).max().item()
+    """Return the largest distance of a channel's mean from zero, in standard deviations; NumPy's steps are shorter."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        offsets = np.abs(mean.detach().numpy()) / np.sqrt(variance.detach().numpy() + eps)
+    return float(np.nan_to_num(offsets).max())
 
 
 def _unit(dtype: torch.dtype) -> float:

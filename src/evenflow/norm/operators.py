@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenflow.kernels.batch_norm import moments_in
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
 from evenflow.norm.tracing import is_differentiated_forward, is_of_a_function, is_traced
@@ -63,13 +64,7 @@ class Normalization(torch.autograd.Function):
         if dy is None:
             return (None,) * 7
         *parts, moments = ctx.saved_tensors
-        if torch._C._functorch.is_legacy_batchedtensor(dy):  # several gradients at once
-            eps, activation, given = ctx.settings
-            return (*carried_back(dy, Parts(*parts), moments if given else None, eps, activation), None, None, None)
-        if torch.is_grad_enabled() or is_of_a_function():
-            differentiable: Any = NormalizationBackward.apply
-            return (*differentiable(dy, *parts, moments, *ctx.settings), None, None, None)
-        return (*_backward(dy, Parts(*parts), moments, *ctx.settings), None, None, None)
+        return (*carry_back(dy, Parts(*parts), moments, ctx.settings), None, None, None)
 
     @staticmethod
     def vmap(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
@@ -118,10 +113,30 @@ class NormalizationBackward(torch.autograd.Function):
         return tuple(gradients), tuple(places)
 
 
+def carry_back(dy: Tensor, parts: Parts, moments: Tensor, settings: Settings) -> Gradients:
+    """Carry a gradient back, by whatever way the call allows.
+
+    Args:
+        dy: Gradient of the output.
+        parts: What was normalised.
+        moments: With which: mean and biased variance, (2, channel) in float64.
+        settings: What was added to the variance, the activation, and whether the moments were given.
+    """
+    if torch._C._functorch.is_legacy_batchedtensor(dy):  # several gradients at once
+        eps, activation, given = settings
+        return carried_back(dy, parts, moments if given else None, eps, activation)
+    if torch.is_grad_enabled() or is_of_a_function():
+        differentiable: Any = NormalizationBackward.apply
+        gradients: Gradients = differentiable(dy, *parts, moments, *settings)
+        return gradients
+    return _backward(dy, parts, moments, *settings)
+
+
 def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str | None) -> tuple[Tensor, Tensor]:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
-        return arrays.forward(found, parts, moments, eps)
+        y, table = arrays.forward(found, parts, moments, eps)
+        return y, torch.from_numpy(moments_in(table))
     y, used = normalized(Parts(*parts.filled(part.detach() for part in parts.there())), moments, eps, activation)
     return torch.empty_like(parts.x).copy_(y), used
 
@@ -129,7 +144,7 @@ def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str |
 def _backward(dy: Tensor, parts: Parts, moments: Tensor, eps: float, activation: str | None, given: bool) -> Parts:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
-        return arrays.backward(found, dy, parts, moments, eps, given=given)
+        return arrays.backward(found, dy, parts, arrays.table_of(parts, moments), eps, given=given)
     inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
     gradients = carried_back(dy.detach(), inputs, moments if given else None, eps, activation)
     laid_out = Parts(parts.x, parts.weight, parts.bias, None if parts.residual is None else parts.x)
