@@ -1,0 +1,149 @@
+"""T12: whether clipping saves recurrent networks whose gradients explode."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evenflow.clip import clip_grad_norm_, clip_grad_value_
+from evenflow.errors import NoResultsError
+from evenflow.lab import (
+    Budget,
+    Figure,
+    Measurement,
+    Panel,
+    Prediction,
+    Results,
+    Series,
+    Trial,
+    Verdict,
+    grid,
+    judge,
+    mean_check,
+)
+from evenflow.lab.claims._adding import AT_START, PARAMETERS, Adders, batches
+
+ID = "T12"
+TITLE = "Clipping and exploding gradients"
+STATEMENT = "Gradient clipping prevents exploding gradients."
+SOURCE = "notes: gradient clipping; Pascanu et al. 2013, section 3.2; Graves 2013 (by value)"
+PREDICTION = Prediction(
+    "ReLU networks of 32 recurrent units learn to add two numbers of sequences of 100, by gradient descent at "
+    "learning rates of 0.01 to 0.3. A run explodes when its loss stops being finite, or ends above that of an output "
+    "of zero, where it began. Of the runs that explode without clipping, clipping the norm at 1 saves more than "
+    "half, at the same rate and on the same batches; so does clipping by value at 0.03, where a gradient whose "
+    "entries are all clipped has the same norm of 1.",
+    norm=(0.5, None),
+    value=(0.5, None),
+)
+
+RATES = (0.01, 0.03, 0.1, 0.3)
+MAX_NORM, LAST = 1.0, 0.1
+MAX_VALUE = MAX_NORM / math.sqrt(PARAMETERS)
+CLIPPINGS = {"none": "no clipping", "norm": "norm of 1", "value": f"values of {MAX_VALUE:.2f}"}
+TOGETHER = ("seed", "rate", "clipping")
+
+
+def design(budget: Budget) -> list[Trial]:
+    """Three ways of clipping, four learning rates, paired by weights and batches."""
+    length, steps = budget.pick((100, 200), (100, 200), (400, 1000))
+    return grid(budget.seeds(12, 30, 60), clipping=tuple(CLIPPINGS), rate=RATES, length=length, steps=steps)
+
+
+def measure_together(trials: Sequence[Trial]) -> list[Measurement]:
+    """Train all networks at once, and keep the loss and the norm of the gradient of each."""
+    seeds, steps = [trial.seed for trial in trials], trials[0]["steps"]
+    adders = Adders(seeds, [trial["rate"] for trial in trials], [_clip(trial["clipping"]) for trial in trials])
+    sources = {seed: batches(trials[0]["length"], seed) for seed in seeds}
+    losses, norms = [], []
+    for _ in range(steps):
+        given = {seed: next(source) for seed, source in sources.items()}
+        inputs, targets = (torch.stack([given[seed][part] for seed in seeds]) for part in (0, 1))
+        loss, norm = adders.step(inputs, targets)
+        losses.append(loss.double())
+        norms.append(norm)
+    by_network = zip(torch.stack(losses).T.tolist(), torch.stack(norms).T.tolist(), strict=True)
+    return [told(loss, norm) for loss, norm in by_network]
+
+
+def _clip(how: str) -> "partial[torch.Tensor] | partial[None] | None":
+    if how == "norm":
+        return partial(clip_grad_norm_, max_norm=MAX_NORM)
+    return partial(clip_grad_value_, clip_value=MAX_VALUE) if how == "value" else None
+
+
+def told(losses: Sequence[float], norms: Sequence[float]) -> Measurement:
+    """Whether a run explodes, its loss at the end, the largest norm of its gradient, and curves."""
+    final = float(np.mean(losses[-max(1, round(LAST * len(losses))) :]))
+    exploded = not final <= AT_START
+    steps = [float(step) for step in range(1, len(losses) + 1)]
+    return Measurement(
+        {
+            "exploded": float(exploded),
+            "final_loss": final,
+            "largest_norm": float(np.nan_to_num(norms, nan=np.inf).max()),
+        },
+        {"step": steps, "loss": list(losses), "norm": list(norms)},
+    )
+
+
+def saved(results: Results, clipping: str) -> NDArray[np.float64]:
+    """For every seed with runs that explode without clipping, the share of them that do not with it.
+
+    Raises:
+        NoResultsError: No run explodes without clipping.
+    """
+    plain, clipped = results.where(clipping="none"), results.where(clipping=clipping)
+    shares = []
+    for seed, group in ((seed, plain.where(seed=seed)) for seed in dict.fromkeys(row.trial.seed for row in plain)):
+        rates = [row.trial["rate"] for row in group if row.metrics["exploded"]]
+        if rates:
+            shares.append(1 - clipped.where(seed=seed, rate=rates).values("exploded").mean())
+    if not shares:
+        raise NoResultsError("no run explodes without clipping, so that there is nothing to prevent")
+    return np.array(shares)
+
+
+def verdict(results: Results) -> Verdict:
+    """Shares of the exploding runs that are saved, averaged over the seeds."""
+    checks = [
+        mean_check(
+            PREDICTION, clipping, saved(results, clipping), f"share of exploding runs saved by clipping the {clipping}"
+        )
+        for clipping in ("norm", "value")
+    ]
+    counts = {how: results.where(clipping=how).values("exploded") for how in CLIPPINGS}
+    largest = {how: np.median(results.where(clipping=how).values("largest_norm")) for how in ("none", "norm")}
+    return judge(
+        checks,
+        f"Of {len(counts['none'])} runs {counts['none'].sum():.0f} explode without clipping, "
+        f"{counts['norm'].sum():.0f} with the norm clipped, {counts['value'].sum():.0f} with values clipped: clipping "
+        f"the norm saves {100 * checks[0].estimate:.0f} %, clipping values {100 * checks[1].estimate:.0f} %. What is "
+        f"bounded is the step, not the gradient: the largest norm of a run before clipping is {largest['norm']:.2g} "
+        f"with the norm clipped (median) and {largest['none']:.2g} without clipping.",
+    )
+
+
+def figure(results: Results) -> Figure:
+    """The share of runs that explode by rate, and the gradients of one rate."""
+    shares = tuple(
+        Series(CLIPPINGS[how], RATES, tuple(float(g.values("exploded").mean()) for g in group.by("rate").values()))
+        for how, group in results.by("clipping").items()
+    )
+    rate = RATES[2]
+    norms = tuple(
+        group.where(rate=rate).curve_line(CLIPPINGS[how], "step", "norm")
+        for how, group in results.by("clipping").items()
+    )
+    return Figure(
+        "Left: the share of runs that explode at every learning rate. Right: the norm of the gradient, before it is "
+        f"clipped, at the rate {rate}; medians and quartiles over seeds, where a line ends most runs have no finite "
+        "gradient any more.",
+        (
+            Panel("Runs that explode", "learning rate", "share of runs", shares, log_x=True),
+            Panel("Gradients before clipping", "step", "norm", norms, log_y=True, expected=((MAX_NORM, "clipped at"),)),
+        ),
+    )
