@@ -101,13 +101,25 @@ def verdict(results: Results) -> Verdict:
         steps_check(PREDICTION, "fivefold", fivefold, slow, LIMIT, f"{words}, at 5 times the rate"),
     ]
     late = int((fast > LIMIT).sum())
+    loss = _steps_to_loss(plain, normalised.where(rate=own))
     return judge(
         checks,
         f"Without normalisation the best test accuracy in {LIMIT} steps is {goals.mean():.3f} (rate {rate}). With it "
         f"the same takes {checks[0].estimate:.2f} of the steps (rate {own}; {late} of {len(fast)} runs never arrive), "
         f"and {checks[1].estimate:.2f} at 5 times the other's rate. Best accuracy with it: "
-        f"{normalised.where(rate=own).values('best_accuracy').mean():.3f}.",
+        f"{normalised.where(rate=own).values('best_accuracy').mean():.3f}. The training loss at which the network "
+        f"without ends is reached in {loss:.2f} of its steps (median).",
     )
+
+
+def _steps_to_loss(plain: Results, normalised: Results) -> float:
+    """The median share of the steps in which the smoothed loss falls to that at which the other network ends."""
+    shares = []
+    for slow, fast in zip(plain, normalised, strict=True):
+        goal = slow.curves["loss"][-1]
+        arrived = (step for step, loss in zip(fast.curves["step"], fast.curves["loss"], strict=True) if loss <= goal)
+        shares.append(next(arrived, np.inf) / slow.curves["step"][-1])
+    return float(np.median(shares))
 
 
 def _five_times(rate: float) -> float | None:
