@@ -92,16 +92,14 @@ def figure(results: Results) -> Figure:
             title=activation,
             x="layer",
             y="gradient norm",
-            series=tuple(
-                g.curve_line(f"{scale:g} x critical", "layer", "norm") for scale, g in group.by("scale").items()
-            ),
+            series=tuple(g.curve_line(f"{scale:g}", "layer", "norm") for scale, g in group.by("scale").items()),
             log_y=True,
         )
         for activation, group in results.by("activation").items()
     ]
     return Figure(
-        "The norm of the gradient at every hidden layer; the backward pass goes from right to left. Lines that fall "
-        "to the "
-        "left vanish, lines that rise to the left explode.",
+        "The norm of the gradient at every hidden layer, for scales of the weights in units of the critical one; the "
+        "backward pass goes from right to left. Lines that fall to the left vanish, lines that rise to the left "
+        "explode.",
         tuple(panels),
     )

@@ -49,7 +49,7 @@ TOGETHER = ("seed", "rate")
 
 def design(budget: Budget) -> list[Trial]:
     """Four schemes at the same learning rate, and two of them at a smaller and a larger one."""
-    data, seeds = budget.data or "digits", budget.seeds(16, 40, 100)
+    data, seeds = budget.data or "digits", budget.seeds(16, 80, 100)
     same = grid(seeds, scheme=SCHEMES, rate=RATE, data=data)
     others = grid(seeds, scheme=("he_normal", "double"), rate=[r for r in RATES if r != RATE], data=data)
     return same + others
@@ -105,16 +105,20 @@ def figure(results: Results) -> Figure:
         for scheme in SCHEMES
         for row in same.where(scheme=scheme, seed=first)
     )
-    named = tuple(TOLD.values())
-    swings = tuple(median_of_trained(same.where(scheme=scheme), "swing") for scheme in SCHEMES)
+    swings = {TOLD[s]: median_of_trained(same.where(scheme=s), "swing") for s in SCHEMES}
+    swings = {name: swing for name, swing in swings.items() if np.isfinite(swing)}
     lost = tuple(float(same.where(scheme=scheme).values("lost").mean()) for scheme in SCHEMES)
+    swinging = Series("swing", tuple(swings), tuple(swings.values()))
     return Figure(
-        f"Left: the loss of every batch in one run of each scheme at the learning rate {RATE}; with N(0, 1) it is too "
-        "large from the first step on. Middle: how far the loss swings around its trend, medians of the runs that "
-        "train. Right: the share of runs that diverge or end no better than a guess.",
+        f"All at the learning rate {RATE}. One run of each: the loss of every batch; with N(0, 1) it is too large from "
+        "the first step on. Swings: how far the loss swings around its trend, medians of the runs that train (where "
+        "none does, there is no dot). Runs that are lost: the share of those that diverge, or end no better than a "
+        "guess.",
         (
             Panel("One run of each", "step", "loss of the batch", curves, log_y=True),
-            Panel("Swings of runs that train", "initial weights", "swing", (Series("swing", named, swings),), "bars"),
-            Panel("Runs that are lost", "initial weights", "share", (Series("lost", named, lost),), "bars"),
+            Panel("Swings of runs that train", "initial weights", "swing", (swinging,), "bars"),
+            Panel(
+                "Runs that are lost", "initial weights", "share", (Series("lost", tuple(TOLD.values()), lost),), "bars"
+            ),
         ),
     )

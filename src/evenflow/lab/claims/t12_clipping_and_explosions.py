@@ -132,8 +132,8 @@ def figure(results: Results) -> Figure:
         for how, group in results.by("clipping").items()
     )
     return Figure(
-        "Left: the share of runs that explode at every learning rate. Right: the norm of the gradient, before it is "
-        f"clipped, at the rate {rate}; medians and quartiles over seeds, where a line ends most runs have no finite "
+        "The share of runs that explode at every learning rate; and the norm of the gradient, before it is clipped, at "
+        f"the rate {rate}, medians and quartiles over seeds. Where a line is at the top, most runs have no finite "
         "gradient any more.",
         (
             Panel("Runs that explode", "learning rate", "share of runs", shares, log_x=True),

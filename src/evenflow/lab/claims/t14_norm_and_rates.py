@@ -33,8 +33,8 @@ SOURCE = "notes: batch normalisation, increase in LR; Ioffe & Szegedy 2015, sect
 PREDICTION = Prediction(
     "The largest learning rate of SGD at which a network of three hidden layers ends 100 steps at half of a guess's "
     "loss or below is at least twice as large with batch normalisation as without, for ReLU (He's weights) and for "
-    "tanh (Glorot's). Rates are powers of 2, and the largest counts, also when a smaller one failed. (Ioffe & "
-    "Szegedy: at 5 times its rate Inception diverges; with normalisation it trains at 30 times.)",
+    "tanh (Glorot's). Rates are powers of 2, and the largest counts, also when a smaller one failed. Ioffe & "
+    "Szegedy: at 5 times its rate Inception diverges; with normalisation it trains at 30 times.",
     relu=(2, None),
     tanh=(2, None),
 )
@@ -42,7 +42,7 @@ PREDICTION = Prediction(
 WIDTH, DEPTH, STEPS, TARGET = 64, 3, 100, 1.15  # half of ln 10
 RATES = tuple(2.0**power for power in range(-4, 7))
 SUITED = {"relu": "he_normal", "tanh": "glorot_normal"}
-NORMS = {"none": "without normalisation", "batch": "with batch normalisation"}
+NORMS = {"none": "without normalisation", "batch": "with normalisation"}
 TOGETHER = ("seed", "rate")
 
 

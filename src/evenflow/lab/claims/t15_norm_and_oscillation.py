@@ -44,7 +44,7 @@ PREDICTION = Prediction(
 WIDTH, DEPTH, STEPS, TARGET = 64, 5, 200, 1.15
 RATES = (0.02, 0.1, 0.5, 2.5)
 NORMS = ("none", "batch")
-TOLD = {"none": "without normalisation", "batch": "with batch normalisation"}
+TOLD = {"none": "without normalisation", "batch": "with normalisation"}
 READ = {"relative": "swing", "absolute": "swing_of_loss"}
 TOGETHER = ("seed", "rate")
 
@@ -114,9 +114,9 @@ def figure(results: Results) -> Figure:
         for norm, group in results.by("norm").items()
     )
     return Figure(
-        f"Left: the loss of every batch in one run of each at the learning rate {rate}, which suits the network "
-        "without normalisation best. Middle: how far it swings around its trend, medians of the runs that train; "
-        "a loss that is nearer to zero swings further on a logarithmic scale. Right: the share of runs that diverge "
+        f"One run of each: the loss of every batch at the learning rate {rate}, which suits the network without "
+        "normalisation best. Swings: how far it swings around its trend, medians of the runs that train; a loss that "
+        "is nearer to zero swings further on a logarithmic scale. Runs that are lost: the share of those that diverge "
         "or end no better than a guess.",
         (
             Panel("One run of each", "step", "loss of the batch", curves, log_y=True),
