@@ -121,7 +121,7 @@ def figure(results: Results) -> Figure:
     """Test accuracy and loss over the steps, each at its best rate."""
     left, rates = counted(results), best_rates(results)
     groups = [
-        (f"{told}, {rate:g}", left.where(norm=norm, rate=rate))
+        (f"{told} {rate:g}", left.where(norm=norm, rate=rate))
         for (norm, told), rate in zip({"none": "without, rate", "batch": "with, rate"}.items(), rates, strict=True)
     ]
     goal = float(np.median(groups[0][1].values("best_accuracy")))
@@ -132,7 +132,7 @@ def figure(results: Results) -> Figure:
         "with batch normalisation; medians and quartiles over seeds. The dotted line is the best accuracy without "
         "normalisation: what counts is where the other curve crosses it (compare figure 1a of Ioffe & Szegedy).",
         (
-            Panel("Test accuracy", "step", "test accuracy", accuracy, expected=((goal, "best without"),)),
+            Panel("Test accuracy", "step", "test accuracy", accuracy, expected=((goal, ""),)),
             Panel("Training loss", "step", "training loss", loss, log_y=True),
         ),
     )
