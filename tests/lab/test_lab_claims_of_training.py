@@ -127,12 +127,17 @@ def test_t15_follows_the_swings(normalised, worse, word):
     assert word_of(t15, made_up(t15, told)) == word
 
 
-def test_t15_compares_at_the_rate_that_suits_the_network_without():
+def test_t15_compares_at_the_rate_that_suits_the_network_without_on_seeds_that_did_not_choose_it():
     def told(trial):
         steps = {0.02: 50.0, 0.1: 20.0, 0.5: 70.0, 2.5: math.inf}[trial["rate"]]
-        return swung(1.0 if trial["norm"] == "none" else 0.5) | {"steps": steps if trial["norm"] == "none" else 5.0}
+        if trial["norm"] == "none":
+            return swung(1.0) | {"steps": steps}
+        return swung(0.5 if trial["rate"] == 0.1 and trial.seed >= 4 else 3.0) | {"steps": 5.0}
 
-    assert t15.verdict(made_up(t15, told)).summary.startswith("At the rate 0.1 ")
+    found = t15.verdict(made_up(t15, told))
+    assert found.summary.startswith("At the rate 0.1 ")
+    assert found.checks[0].estimate == pytest.approx(0.5)
+    assert found.checks[0].n == 12
 
 
 @pytest.mark.parametrize("claim", [t10, t15])
