@@ -9,9 +9,8 @@ from torch import nn
 
 from evenflow.lab import Budget, Results, Trial
 from evenflow.lab.catalogue import by_id
-from evenflow.lab.claims import _tuned
+from evenflow.lab.claims import _gradients, _tuned
 from evenflow.lab.claims import t01_zeros_are_symmetric as t01
-from evenflow.lab.claims import t04_scales_and_gradients as t04
 from evenflow.lab.claims import t05_large_weights_saturate as t05
 from evenflow.lab.claims import t24_algorithm_one as t24
 from evenflow.lab.execute import Job, execute
@@ -47,7 +46,7 @@ def test_gradient_norms_of_a_linear_chain_are_products():
     with torch.no_grad():
         for layer, scale in zip((model[0], model[2], model[3]), (1.0, 3.0, 5.0), strict=True):
             layer.weight.copy_(scale * torch.eye(2))
-    first, second = t04.gradient_norms(model, torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))
+    first, second = _gradients.gradient_norms(model, torch.randn(4, 2), torch.tensor([0, 1, 0, 1]))
     assert first == pytest.approx(3 * second)
 
 

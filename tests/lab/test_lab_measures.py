@@ -204,7 +204,18 @@ def test_a_swinging_loss_oscillates_and_a_falling_one_does_not():
     assert slow.sign_changes < 0.3
 
 
+def test_swings_of_the_loss_itself_have_its_unit_and_those_of_its_logarithm_have_none():
+    wild = 1 + 0.3 * (-1.0) ** np.arange(200)
+    absolute = oscillation(wild, relative=False)
+    assert absolute.deviation == pytest.approx(0.3, rel=0.05)
+    assert oscillation(10 * wild, relative=False).deviation == pytest.approx(10 * absolute.deviation)
+    assert oscillation(10 * wild).deviation == pytest.approx(oscillation(wild).deviation)
+    assert oscillation(wild - 1, relative=False).deviation == pytest.approx(absolute.deviation)
+    assert oscillation(wild - 1).deviation == math.inf
+
+
 def test_a_loss_that_is_no_number_swings_without_limit():
+    assert oscillation([1.0] * 30 + [math.nan], relative=False).deviation == math.inf
     assert oscillation([1.0] * 30 + [math.inf]).deviation == math.inf
     with pytest.raises(ParameterValueError):
         oscillation([1.0] * 5)

@@ -47,8 +47,7 @@ def tuned(results: Results, limit: float, *names: str) -> Results:
         limit: The budget in steps.
         *names: The names, such as "scheme".
     """
-    seeds = sorted({row.trial.seed for row in results})
-    pilot = seeds[: max(1, len(seeds) // PILOT_SHARE)]
+    pilot = pilot_seeds(results)
     kept = []
     for combination in dict.fromkeys(tuple(row.trial[name] for name in names) for row in results):
         group = results.where(**dict(zip(names, combination, strict=True)))
@@ -58,6 +57,18 @@ def tuned(results: Results, limit: float, *names: str) -> Results:
     return Results(kept)
 
 
+def pilot_seeds(results: Results) -> list[int]:
+    """The first quarter of the seeds, at least one: what is chosen on them is judged on the others."""
+    seeds = sorted({row.trial.seed for row in results})
+    return seeds[: max(1, len(seeds) // PILOT_SHARE)]
+
+
+def counted(results: Results) -> Results:
+    """The trials of the seeds on which nothing is chosen."""
+    pilot = pilot_seeds(results)
+    return Results(row for row in results if row.trial.seed not in pilot)
+
+
 def _score(pilot: Results, limit: float) -> tuple[float, float]:
-    losses = np.nan_to_num(pilot.values("final_loss"), nan=np.inf)
+    losses = np.nan_to_num(pilot.values("final_loss"), nan=np.inf, posinf=np.inf)
     return float(np.minimum(pilot.values("steps"), limit).mean()), float(losses.mean())

@@ -2,11 +2,6 @@
 
 import math
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from evenflow.lab import (
     Budget,
     Figure,
@@ -20,7 +15,8 @@ from evenflow.lab import (
     judge,
     mean_check,
 )
-from evenflow.lab.training import initialise_, load_split, mlp
+from evenflow.lab.claims._gradients import batch_of, gradient_norms, slope
+from evenflow.lab.training import initialise_, mlp
 
 ID = "T4"
 TITLE = "Too small vanishes, too large explodes"
@@ -54,29 +50,12 @@ def design(budget: Budget) -> list[Trial]:
 
 def measure(trial: Trial) -> Measurement:
     """The norm of the gradient with respect to every hidden layer's output, and its slope on the way back."""
-    data = load_split(trial["data"])
-    order = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(trial.seed))[:SAMPLES]
-    inputs, targets = data.inputs[order], data.targets[order]
-    model = mlp([inputs.shape[1], *[WIDTH] * DEPTH, int(data.targets.max()) + 1], trial["activation"])
+    inputs, targets, classes = batch_of(trial, SAMPLES)
+    model = mlp([inputs.shape[1], *[WIDTH] * DEPTH, classes], trial["activation"])
     scale = (trial["scale"] * CRITICAL[trial["activation"]]) ** 2
     initialise_(model, "variance_scaling", trial.seed, scale=scale, mode="fan_in")
     norms = gradient_norms(model, inputs, targets)
-    # From the last hidden layer back to the first.
-    back = np.log10(np.array(norms[::-1]).clip(min=1e-45))
-    slope = np.polyfit(np.arange(len(back)), back, 1)[0]
-    return Measurement({"slope": slope}, {"layer": [float(i) for i in range(1, DEPTH + 1)], "norm": norms})
-
-
-def gradient_norms(model: nn.Sequential, inputs: Tensor, targets: Tensor) -> list[float]:
-    """The norm of the loss gradient with respect to what each linear layer but the last gives."""
-    outputs: list[Tensor] = []
-    signal = inputs
-    for layer in model:
-        signal = layer(signal)
-        if isinstance(layer, nn.Linear):
-            outputs.append(signal)
-    gradients = torch.autograd.grad(F.cross_entropy(signal.double(), targets), outputs[:-1])
-    return [float(gradient.double().norm()) for gradient in gradients]
+    return Measurement({"slope": slope(norms)}, {"layer": [float(i) for i in range(1, DEPTH + 1)], "norm": norms})
 
 
 def verdict(results: Results) -> Verdict:
@@ -113,16 +92,14 @@ def figure(results: Results) -> Figure:
             title=activation,
             x="layer",
             y="gradient norm",
-            series=tuple(
-                g.curve_line(f"{scale:g} x critical", "layer", "norm") for scale, g in group.by("scale").items()
-            ),
+            series=tuple(g.curve_line(f"{scale:g}", "layer", "norm") for scale, g in group.by("scale").items()),
             log_y=True,
         )
         for activation, group in results.by("activation").items()
     ]
     return Figure(
-        "The norm of the gradient at every hidden layer; the backward pass goes from right to left. Lines that fall "
-        "to the "
-        "left vanish, lines that rise to the left explode.",
+        "The norm of the gradient at every hidden layer, for scales of the weights in units of the critical one; the "
+        "backward pass goes from right to left. Lines that fall to the left vanish, lines that rise to the left "
+        "explode.",
         tuple(panels),
     )

@@ -141,4 +141,5 @@ def _y(panel: Panel, axis: LogAxis | LinearAxis) -> alt.Y:
 
 def _x(panel: Panel) -> alt.X:
     scale = alt.Scale(type="log" if panel.log_x else "linear", nice=False, zero=False, padding=8)
-    return alt.X("x:Q", title=panel.x, scale=scale, axis=alt.Axis(grid=False, tickCount=6, labelExpr=NUMBER))
+    axis = alt.Axis(grid=False, tickCount=6, labelExpr=NUMBER, labelOverlap="greedy", labelSeparation=6)
+    return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)
