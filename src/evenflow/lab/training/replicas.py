@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from evenflow import checks
 from evenflow.data import Split
 from evenflow.errors import ParameterValueError
 from evenflow.lab.training.batches import batch_order
@@ -22,10 +23,18 @@ from evenflow.lab.training.updates import updates_of
 
 State = dict[str, Tensor]
 Forward = Callable[[State, State, Tensor], Tensor]
+Look = Callable[[int, list[nn.Module]], object]
 
 
 def train_together(
-    models: Sequence[nn.Module], data: Split, recipe: Recipe, seeds: Sequence[int], rates: Sequence[float] | None = None
+    models: Sequence[nn.Module],
+    data: Split,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    rates: Sequence[float] | None = None,
+    *,
+    look: Look | None = None,
+    at: Sequence[int] = (),
 ) -> list[Run]:
     """Train replicas of one network together: the curves of `train` one by one, up to rounding.
 
@@ -37,12 +46,16 @@ def train_together(
         recipe: How, for all.
         seeds: For each replica, what the order of its batches follows from.
         rates: For each replica its learning rate; None for that of the recipe.
+        look: Called with the number of steps made so far and copies of the replicas, in the mode of the models; what it
+            does to them has no effect on the training. It is not called any more once all replicas have diverged.
+        at: Numbers of steps after which to look, from 0 (before the first) to the recipe's.
 
     Returns:
         The run of each replica.
 
     Raises:
-        ParameterValueError: The numbers of models, seeds and rates differ, or the recipe clips gradients.
+        ParameterValueError: The numbers of models, seeds and rates differ, the recipe clips gradients, or a number of
+            steps to look after is out of range.
         RuntimeError: torch cannot stack the models or vectorise their forward pass.
 
     Examples:
@@ -56,10 +69,13 @@ def train_together(
     """
     rates = [recipe.rate] * len(models) if rates is None else list(rates)
     _require_alike(models, seeds, rates, recipe)
+    looked = {checks.integer("at", step, low=0, high=recipe.steps) for step in at} if look is not None else set()
     parameters, buffers, forward = _stacked(models)
     update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
     record = _Record(len(models), recipe)
     leaves = list(parameters.values())
+    if look is not None and 0 in looked:
+        look(0, _copies(models, parameters, buffers))
     for step, chosen in enumerate(_rows(data, recipe, seeds), start=1):
         losses = _losses(forward(parameters, buffers, _taken(data.inputs, chosen)), _taken(data.targets, chosen))
         gradients = torch.autograd.grad(losses.sum(), leaves)
@@ -68,6 +84,8 @@ def train_together(
         update_(gradients)
         if recipe.measured_at(step):
             record.measured.append((step, _accuracies(models[0], parameters, buffers, data)))
+        if look is not None and step in looked:
+            look(step, _copies(models, parameters, buffers))
     return record.runs()
 
 
@@ -81,6 +99,16 @@ def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Forward]:
         return output
 
     return parameters, buffers, vmap(one, randomness="different")
+
+
+@torch.no_grad()
+def _copies(models: Sequence[nn.Module], parameters: State, buffers: State) -> list[nn.Module]:
+    """The replicas as modules of their own, with the values that they have by now."""
+    copies = [copy.deepcopy(model) for model in models]
+    for index, twin in enumerate(copies):
+        for name, own in (*twin.named_parameters(), *twin.named_buffers()):
+            own.copy_((parameters | buffers)[name][index])
+    return copies
 
 
 def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
