@@ -81,8 +81,8 @@ def verdict(results: Results) -> Verdict:
         effect = f"area that trains with batch norm over that without, {activation}"
         checks.append(ratio_check(PREDICTION, activation, norm, without, effect))
         told.append(
-            f"{activation}: {100 * norm.mean():.0f} % of the plane trains with batch norm and {100 * without.mean():.0f}"
-            f" % without it ({checks[-1].estimate:.2f} times)"
+            f"{activation}: {100 * norm.mean():.0f} % of the plane trains with batch norm and "
+            f"{100 * without.mean():.0f} % without it ({checks[-1].estimate:.2f} times)"
         )
     return judge(checks, f"{'; '.join(told)}.")
 
