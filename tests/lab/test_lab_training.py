@@ -245,3 +245,24 @@ def test_nobody_looks_at_replicas_that_have_all_diverged(data):
 def test_steps_to_look_after_lie_within_the_recipe(data, step):
     with pytest.raises(ParameterValueError if step != 0.5 else TypeError, match="at"):
         train_together([mlp([64, 10], "tanh")], data, Recipe(rate=0.1, steps=2), [0], look=print, at=(step,))
+
+
+def test_replicas_on_their_own_rows_train_as_they_would_alone_on_those(data):
+    subsets = [torch.randperm(300, generator=torch.Generator().manual_seed(seed))[:120] for seed in SEEDS]
+
+    def models():
+        return [initialise_(mlp([64, 16, 10], "tanh"), "glorot_normal", seed) for seed in SEEDS]
+
+    recipe = Recipe(rate=0.1, steps=20, batch=32)
+    alone = []
+    for model, rows, seed in zip(models(), subsets, SEEDS, strict=True):
+        own = Split(data.inputs[rows], data.targets[rows], data.test_inputs, data.test_targets)
+        alone.append(train(model, own, recipe, seed))
+    alike(train_together(models(), data, recipe, SEEDS, subsets=subsets), alone)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 6), (5, 5, 5)])
+def test_subsets_must_be_one_for_each_replica_and_of_one_size(data, sizes):
+    networks = [mlp([64, 10], "tanh") for _ in range(2)]
+    with pytest.raises(ParameterValueError, match="subsets"):
+        train_together(networks, data, Recipe(0.1, 2, 4), [0, 1], subsets=[torch.arange(size) for size in sizes])

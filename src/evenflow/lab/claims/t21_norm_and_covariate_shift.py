@@ -50,8 +50,8 @@ PREDICTION = Prediction(
 )
 
 WIDTH, DEPTH, LIMIT, BATCH, TARGET = 64, 3, 220, 64, 1.15  # half of ln 10
-SAMPLES = 256
-LOOKS = (10, 60, 200)
+SAMPLES = 128
+LOOKS = (20, 80, 140, 200)
 RATES = (0.3, 1.0, 3.0)
 NORMS = {"none": None, "batch": BatchNorm1d}
 TOLD = {"none": "without", "batch": "with batch norm"}
@@ -101,7 +101,7 @@ def make_step_(model: nn.Module, data: Split, rows: Tensor, rate: float) -> None
 
 
 def _measurement(run: Measurement, shifts: list[list[LayerShift]]) -> Measurement:
-    """The run, with the means over the layers above the first at every look, and over all looks."""
+    """The run, with means over the layers above the first at every look, and means of their logarithms over looks."""
     above = [layers[1:] for layers in shifts]
     curves = {
         "looked": [float(step) for step in LOOKS[: len(shifts)]],
@@ -109,8 +109,10 @@ def _measurement(run: Measurement, shifts: list[list[LayerShift]]) -> Measuremen
         "gradient": [float(np.mean([one.gradient_difference for one in layers])) for layers in above],
         "cosine": [float(np.mean([one.gradient_cosine for one in layers])) for layers in above],
     }
-    means = {name: float(np.mean(curves[name])) for name in ("drift", "gradient", "cosine")}
-    return Measurement({**run.metrics, **means}, {**run.curves, **curves})
+    # Gradients grow and shrink by orders of magnitude during training; a plain mean would be that of one look.
+    means = {name: float(np.exp(np.log(curves[name]).mean())) for name in ("drift", "gradient")}
+    metrics = {**run.metrics, **means, "cosine": float(np.mean(curves["cosine"]))}
+    return Measurement(metrics, {**run.curves, **curves})
 
 
 def at_rates(results: Results) -> dict[str, Results]:
@@ -141,8 +143,8 @@ def verdict(results: Results) -> Verdict:
         rates = " and ".join(f"{chosen.where(norm=norm).rows[0].trial['rate']:g}" for norm in ("batch", "none"))
         told.append(
             f"at {name} rates ({rates}) inputs drift {ratios['drift'].estimate:.2f} times as far with batch norm as "
-            f"without and gradients change {ratios['gradient'].estimate:.2f} times as much (their cosines before and "
-            f"after: {cosines[0]:.2f} and {cosines[1]:.2f})"
+            f"without and gradients change {ratios['gradient'].estimate:.2f} times as much (cosines before and "
+            f"after: {cosines[0]:.2f} with and {cosines[1]:.2f} without)"
         )
     return judge(checks, f"In one step, {'; '.join(told)}.")
 

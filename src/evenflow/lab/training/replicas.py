@@ -33,6 +33,7 @@ def train_together(
     seeds: Sequence[int],
     rates: Sequence[float] | None = None,
     *,
+    subsets: Sequence[Tensor] | None = None,
     look: Look | None = None,
     at: Sequence[int] = (),
 ) -> list[Run]:
@@ -46,6 +47,7 @@ def train_together(
         recipe: How, for all.
         seeds: For each replica, what the order of its batches follows from.
         rates: For each replica its learning rate; None for that of the recipe.
+        subsets: For each replica the rows of the training set that it trains on, all as many; None for all rows.
         look: Called with the number of steps made so far and copies of the replicas, in the mode of the models; what it
             does to them has no effect on the training. It is not called any more once all replicas have diverged.
         at: Numbers of steps after which to look, from 0 (before the first) to the recipe's.
@@ -54,8 +56,8 @@ def train_together(
         The run of each replica.
 
     Raises:
-        ParameterValueError: The numbers of models, seeds and rates differ, the recipe clips gradients, or a number of
-            steps to look after is out of range.
+        ParameterValueError: The numbers of models, seeds, rates and subsets differ, the recipe clips gradients, or a
+            number of steps to look after is out of range.
         RuntimeError: torch cannot stack the models or vectorise their forward pass.
 
     Examples:
@@ -68,7 +70,7 @@ def train_together(
         True
     """
     rates = [recipe.rate] * len(models) if rates is None else list(rates)
-    _require_alike(models, seeds, rates, recipe)
+    _require_alike(models, seeds, rates, recipe, subsets)
     looked = {checks.integer("at", step, low=0, high=recipe.steps) for step in at} if look is not None else set()
     parameters, buffers, forward = _stacked(models)
     update_ = updates_of(recipe.optimiser)(list(parameters.values()), rates)
@@ -76,7 +78,7 @@ def train_together(
     leaves = list(parameters.values())
     if look is not None and 0 in looked:
         look(0, _copies(models, parameters, buffers))
-    for step, chosen in enumerate(_rows(data, recipe, seeds), start=1):
+    for step, chosen in enumerate(_rows(data, recipe, seeds, subsets), start=1):
         losses = _losses(forward(parameters, buffers, _taken(data.inputs, chosen)), _taken(data.targets, chosen))
         gradients = torch.autograd.grad(losses.sum(), leaves)
         if not record.keep(losses):
@@ -111,14 +113,15 @@ def _copies(models: Sequence[nn.Module], parameters: State, buffers: State) -> l
     return copies
 
 
-def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
+def _rows(data: Split, recipe: Recipe, seeds: Sequence[int], subsets: Sequence[Tensor] | None) -> Tensor:
     """The rows of every step: (steps, replicas, batch)."""
-    orders = [
-        torch.stack(list(batch_order(len(data.inputs), recipe.batch, recipe.steps, seed)))
-        for seed in dict.fromkeys(seeds)
-    ]
-    whose = dict(zip(dict.fromkeys(seeds), orders, strict=True))
-    return torch.stack([whose[seed] for seed in seeds], dim=1)
+    samples = len(data.inputs) if subsets is None else len(subsets[0])
+    orders = {
+        seed: torch.stack(list(batch_order(samples, recipe.batch, recipe.steps, seed))) for seed in dict.fromkeys(seeds)
+    }
+    if subsets is None:
+        return torch.stack([orders[seed] for seed in seeds], dim=1)
+    return torch.stack([own[orders[seed]] for own, seed in zip(subsets, seeds, strict=True)], dim=1)
 
 
 def _taken(data: Tensor, rows: Tensor) -> Tensor:
@@ -168,10 +171,21 @@ class _Record:
         return Run(tuple(losses), *columns, self.recipe.smoothing, diverged=math.isfinite(end))
 
 
-def _require_alike(models: Sequence[nn.Module], seeds: Sequence[int], rates: Sequence[float], recipe: Recipe) -> None:
+def _require_alike(
+    models: Sequence[nn.Module],
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    recipe: Recipe,
+    subsets: Sequence[Tensor] | None,
+) -> None:
     if not len(models) == len(seeds) == len(rates) > 0:
         raise ParameterValueError(
             f"models, seeds and rates must be as many, at least one; got {len(models)}, {len(seeds)} and {len(rates)}"
+        )
+    sizes = [len(rows) for rows in subsets or ()]
+    if subsets is not None and (len(sizes) != len(models) or len(set(sizes)) > 1):
+        raise ParameterValueError(
+            f"subsets must be one for each of {len(models)} models, all of as many rows; got rows {sizes}"
         )
     if math.isfinite(recipe.max_norm):
         raise ParameterValueError(f"replicas cannot be clipped; got max_norm={recipe.max_norm}: train them one by one")
