@@ -123,9 +123,8 @@ def figure(results: Results) -> Figure:
     curves = tuple(groups[kind].curve_line(TOLD[kind], "measured", "accuracy") for kind in KINDS)
     losses = tuple(groups[kind].curve_line(TOLD[kind], "step", "loss") for kind in KINDS)
     return Figure(
-        f"Networks that learn {SAMPLES} samples by heart, and how many of the other samples they classify rightly. "
-        "Dropout makes learning by heart harder (right), and so does the noise of the batches' statistics. Medians "
-        "and quartiles over seeds.",
+        f"Networks that learn {SAMPLES} samples by heart (training loss), and how many other samples they classify "
+        "rightly. Dropout is needed where it raises the accuracy. Medians and quartiles over seeds.",
         (
             Panel("Accuracy on new samples, at the end", "network", "test accuracy", (ends,), "bars"),
             Panel("Accuracy on new samples", "step", "test accuracy", curves),

@@ -93,15 +93,16 @@ def figure(results: Results) -> Figure:
         Panel(
             title=f"{activation}, {TOLD[norm]}",
             x="learning rate",
-            y="initial scale, in units of 1 / sqrt(fan_in)",
+            y="initial scale",
             kind="heat",
-            cells=Cells(RATES, SCALES, _plane(one), "share of runs that train"),
+            cells=Cells(RATES, SCALES, _plane(one), "share"),
         )
         for activation, group in results.by("activation").items()
         for norm, one in group.by("norm").items()
     ]
     return Figure(
-        "Each cell is a learning rate and an initial scale; its colour is the share of seeds with which the network "
+        "Each cell is a learning rate and an initial scale (the standard deviation of the weights, in units of "
+        "1 / sqrt(fan_in)); its colour is the share of seeds with which the network "
         f"gets its loss to half of a guess's within {STEPS} steps. The larger the bright area, the less it matters "
         "how the two are chosen.",
         tuple(panels),

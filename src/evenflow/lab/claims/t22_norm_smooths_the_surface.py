@@ -1,6 +1,7 @@
 """T22: how smooth the loss is along the gradient and where training ends, with and without batch normalisation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
@@ -142,9 +143,11 @@ def figure(results: Results) -> Figure:
         for name, words in QUANTITIES.items()
         if name != "bend"
     ]
+    bends = replace(results.line("median and quartiles", "norm", "bend"), x=tuple(TOLD[norm] for norm in groups))
+    panels.append(Panel("Bend of the loss surface at the end", "network", "bend", (bends,), "bars", log_y=True))
     planes = [
         Panel(
-            title=f"The surface where training ended, {TOLD[norm]}",
+            title=f"Surface at the end, {TOLD[norm]}",
             x="along one random direction",
             y="along another",
             kind="heat",
@@ -153,9 +156,10 @@ def figure(results: Results) -> Figure:
         for norm, group in groups.items()
     ]
     return Figure(
-        "Above: how far the loss and its gradient change within a step along the gradient; lower is smoother. Medians "
-        "and quartiles over seeds. Below: the loss on a plane through the end of training of one seed, in directions "
-        "scaled to the norm of each filter: at 1, every filter has moved by its own length.",
+        "Curves: how far the loss and its gradient change within a step along the gradient; lower is smoother. Medians "
+        "and quartiles over seeds. Maps: the loss on a plane through the end of training of one seed, in directions "
+        "scaled to the norm of each filter: at 1, every filter has moved by its own length. Each map has its own "
+        "scale of colours; how far the loss climbs is read there.",
         (*panels, *planes),
     )
 
@@ -164,4 +168,4 @@ def _cells(group: Results) -> Cells:
     first = group.rows[0]
     place = tuple(first.curves["place"])
     losses = np.log10(np.reshape(first.curves["plane"], (len(place), len(place))))
-    return Cells(place, place, tuple(tuple(map(float, row)) for row in losses), "log10 of the loss")
+    return Cells(place, place, tuple(tuple(map(float, row)) for row in losses), "log10 loss")

@@ -105,7 +105,7 @@ def figure(results: Results) -> Figure:
         panels.append(Panel(f"{activation} at rate {HIGH[activation]:g}", "step", "share of saturated outputs", steps))
     return Figure(
         f"The share of all hidden outputs that lie beyond {100 * SATURATED:.0f} % of their range: averaged over the "
-        "training at every learning rate, and step by step at one that is ten times too high for saturating units. "
+        "training at every learning rate, and step by step at ten times one that leaves the units unsaturated. "
         "Medians and quartiles over seeds.",
         tuple(panels),
     )
