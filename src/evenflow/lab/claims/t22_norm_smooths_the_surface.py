@@ -158,8 +158,8 @@ def figure(results: Results) -> Figure:
     return Figure(
         "Curves: how far the loss and its gradient change within a step along the gradient; lower is smoother. Medians "
         "and quartiles over seeds. Maps: the loss on a plane through the end of training of one seed, in directions "
-        "scaled to the norm of each filter: at 1, every filter has moved by its own length. Each map has its own "
-        "scale of colours; how far the loss climbs is read there.",
+        "scaled to the norm of each filter: at 1, every filter has moved by its own length. The colour is log10 of "
+        "the loss, on a scale of its own for each map.",
         (*panels, *planes),
     )
 
@@ -168,4 +168,4 @@ def _cells(group: Results) -> Cells:
     first = group.rows[0]
     place = tuple(first.curves["place"])
     losses = np.log10(np.reshape(first.curves["plane"], (len(place), len(place))))
-    return Cells(place, place, tuple(tuple(map(float, row)) for row in losses), "log10 loss")
+    return Cells(place, place, tuple(tuple(map(float, row)) for row in losses), "log10")
