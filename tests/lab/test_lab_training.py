@@ -223,7 +223,10 @@ def test_looking_at_replicas_shows_what_training_alone_would_have_made_of_them(d
             assert model.training
             model.linear1.weight.data.zero_()
 
-    runs = train_together(models(), data, Recipe(rate=0.1, steps=8), SEEDS, look=look, at=(0, 5, 8))
+    given = models()
+    runs = train_together(given, data, Recipe(rate=0.1, steps=8), SEEDS, look=look, at=(0, 5, 8))
+    for model, fresh in zip(given, models(), strict=True):
+        assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in model.state_dict().items())
     assert runs == train_together(models(), data, Recipe(rate=0.1, steps=8), SEEDS)
     assert list(seen) == [0, 5, 8]
     for index, (start, alone) in enumerate(zip(models(), models(), strict=True)):
