@@ -256,3 +256,63 @@ def test_accuracy_puts_the_modes_back(data):
     accuracy(model, data)
     assert model.training
     assert not model.norm1.training
+
+
+def test_looking_at_replicas_shows_what_training_alone_would_have_made_of_them(data):
+    def models():
+        return [initialise_(mlp([64, 20, 10], "tanh", BatchNorm1d), "glorot_normal", seed) for seed in SEEDS]
+
+    seen = {}
+
+    def look(step, replicas):
+        seen[step] = [{name: value.clone() for name, value in model.state_dict().items()} for model in replicas]
+        for model in replicas:
+            assert model.training
+            model.linear1.weight.data.zero_()
+
+    given = models()
+    runs = train_together(given, data, Recipe(rate=0.1, steps=8), SEEDS, look=look, at=(0, 5, 8))
+    for model, fresh in zip(given, models(), strict=True):
+        assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in model.state_dict().items())
+    assert runs == train_together(models(), data, Recipe(rate=0.1, steps=8), SEEDS)
+    assert list(seen) == [0, 5, 8]
+    for index, (start, alone) in enumerate(zip(models(), models(), strict=True)):
+        train(alone, data, Recipe(rate=0.1, steps=5), SEEDS[index])
+        for step, model in ((0, start), (5, alone)):
+            for name, value in model.state_dict().items():
+                torch.testing.assert_close(seen[step][index][name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_nobody_looks_at_replicas_that_have_all_diverged(data):
+    models = [initialise_(mlp([64, 16, 10], "relu"), "normal", seed, std=1.0) for seed in SEEDS]
+    seen = []
+    recipe = Recipe(rate=1e6, steps=30)
+    train_together(models, data, recipe, SEEDS, look=lambda step, _: seen.append(step), at=(0, 30))
+    assert seen == [0]
+
+
+@pytest.mark.parametrize("step", [-1, 3, 0.5])
+def test_steps_to_look_after_lie_within_the_recipe(data, step):
+    with pytest.raises(ParameterValueError if step != 0.5 else TypeError, match="at"):
+        train_together([mlp([64, 10], "tanh")], data, Recipe(rate=0.1, steps=2), [0], look=print, at=(step,))
+
+
+def test_replicas_on_their_own_rows_train_as_they_would_alone_on_those(data):
+    subsets = [torch.randperm(300, generator=torch.Generator().manual_seed(seed))[:120] for seed in SEEDS]
+
+    def models():
+        return [initialise_(mlp([64, 16, 10], "tanh"), "glorot_normal", seed) for seed in SEEDS]
+
+    recipe = Recipe(rate=0.1, steps=20, batch=32)
+    alone = []
+    for model, rows, seed in zip(models(), subsets, SEEDS, strict=True):
+        own = Split(data.inputs[rows], data.targets[rows], data.test_inputs, data.test_targets)
+        alone.append(train(model, own, recipe, seed))
+    alike(train_together(models(), data, recipe, SEEDS, subsets=subsets), alone)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (5, 6), (5, 5, 5)])
+def test_subsets_must_be_one_for_each_replica_and_of_one_size(data, sizes):
+    networks = [mlp([64, 10], "tanh") for _ in range(2)]
+    with pytest.raises(ParameterValueError, match="subsets"):
+        train_together(networks, data, Recipe(0.1, 2, 4), [0, 1], subsets=[torch.arange(size) for size in sizes])

@@ -177,3 +177,23 @@ def test_markdown_says_the_same_with_figures_in_files(summary):
     assert "| [T2](#claim-t2) A & B | **refuted** | 0.01 | It was <so>. |" in text
     assert "`evenflow lab run T1 --budget quick`" in text
     assert "hash abcd" in text
+
+
+def axis_of(chart, channel="x"):
+    layers = chart.to_dict().get("layer", [chart.to_dict()])
+    return next(layer["encoding"][channel]["axis"] for layer in layers if channel in layer["encoding"])
+
+
+def test_few_places_on_a_logarithmic_axis_are_its_labels_and_many_are_not():
+    few, many = (
+        Panel("", "rate", "y", (Series("a", tuple(10.0**i for i in range(n)), (1.0,) * n),), log_x=True) for n in (5, 9)
+    )
+    assert axis_of(panel_chart(few))["values"] == [1.0, 10.0, 100.0, 1000.0, 10000.0]
+    assert "values" not in axis_of(panel_chart(many))
+
+
+@pytest.mark.parametrize(("places", "shown"), [(5, 5), (8, 8), (15, 8), (17, 6)])
+def test_a_heat_map_labels_at_most_eight_places(places, shown):
+    at = tuple(float(i) for i in range(places))
+    chart = panel_chart(Panel("", "x", "y", kind="heat", cells=Cells(at, at, (at,) * places, "loss")))
+    assert len(axis_of(chart)["values"]) == len(axis_of(chart, "y")["values"]) == shown

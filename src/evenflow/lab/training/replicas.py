@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from evenflow import checks
 from evenflow.data import Split
 from evenflow.errors import ParameterValueError
 from evenflow.lab.training.batches import batch_order
@@ -23,10 +24,19 @@ from evenflow.lab.training.updates import Update, updates_of
 
 State = dict[str, Tensor]
 Step = Callable[[list[Tensor], Tensor, Tensor], list[Tensor]]
+Look = Callable[[int, list[nn.Module]], object]
 
 
 def train_together(
-    models: Sequence[nn.Module], data: Split, recipe: Recipe, seeds: Sequence[int], rates: Sequence[float] | None = None
+    models: Sequence[nn.Module],
+    data: Split,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    rates: Sequence[float] | None = None,
+    *,
+    subsets: Sequence[Tensor] | None = None,
+    look: Look | None = None,
+    at: Sequence[int] = (),
 ) -> list[Run]:
     """Train replicas of one network together: the curves of `train` one by one, up to rounding.
 
@@ -38,12 +48,17 @@ def train_together(
         recipe: How, for all.
         seeds: For each replica, what the order of its batches follows from.
         rates: For each replica its learning rate; None for that of the recipe.
+        subsets: For each replica the rows of the training set that it trains on, all as many; None for all rows.
+        look: Called with the number of steps made so far and copies of the replicas, in the mode of the models; what it
+            does to them has no effect on the training. It is not called any more once all replicas have diverged.
+        at: Numbers of steps after which to look, from 0 (before the first) to the recipe's.
 
     Returns:
         The run of each replica.
 
     Raises:
-        ParameterValueError: The numbers of models, seeds and rates differ, or the recipe clips gradients.
+        ParameterValueError: The numbers of models, seeds, rates and subsets differ, the recipe clips gradients, or a
+            number of steps to look after is out of range.
         RuntimeError: torch cannot stack the models or vectorise their forward pass.
 
     Examples:
@@ -56,11 +71,14 @@ def train_together(
         True
     """
     rates = [recipe.rate] * len(models) if rates is None else list(rates)
-    _require_alike(models, seeds, rates, recipe)
+    _require_alike(models, seeds, rates, recipe, subsets)
+    looked = {checks.integer("at", step, low=0, high=recipe.steps) for step in at} if look is not None else set()
     parameters, buffers, step = _stacked(models)
     record = _Record(len(models), recipe)
     update_: Update | None = None
-    for number, chosen in enumerate(_rows(data, recipe, seeds), start=1):
+    if look is not None and 0 in looked:
+        look(0, _copies(models, parameters, buffers))
+    for number, chosen in enumerate(_rows(data, recipe, seeds, subsets), start=1):
         batch = _taken(data.inputs, chosen), _taken(data.targets, chosen)
         losses, *gradients = step(list(parameters.values()), *batch)
         if update_ is None:
@@ -71,6 +89,8 @@ def train_together(
         update_(gradients)
         if recipe.measured_at(number):
             record.measured.append((number, _accuracies(models[0], parameters, buffers, data)))
+        if look is not None and number in looked:
+            look(number, _copies(models, parameters, buffers))
     return record.runs()
 
 
@@ -108,14 +128,25 @@ def _laid_out(parameters: State, gradients: Sequence[Tensor]) -> State:
     }
 
 
-def _rows(data: Split, recipe: Recipe, seeds: Sequence[int]) -> Tensor:
+@torch.no_grad()
+def _copies(models: Sequence[nn.Module], parameters: State, buffers: State) -> list[nn.Module]:
+    """The replicas as modules of their own, with the values that they have by now."""
+    copies = [copy.deepcopy(model) for model in models]
+    for index, twin in enumerate(copies):
+        for name, own in (*twin.named_parameters(), *twin.named_buffers()):
+            own.copy_((parameters | buffers)[name][index])
+    return copies
+
+
+def _rows(data: Split, recipe: Recipe, seeds: Sequence[int], subsets: Sequence[Tensor] | None) -> Tensor:
     """The rows of every step: (steps, replicas, batch)."""
-    orders = [
-        torch.stack(list(batch_order(len(data.inputs), recipe.batch, recipe.steps, seed)))
-        for seed in dict.fromkeys(seeds)
-    ]
-    whose = dict(zip(dict.fromkeys(seeds), orders, strict=True))
-    return torch.stack([whose[seed] for seed in seeds], dim=1)
+    samples = len(data.inputs) if subsets is None else len(subsets[0])
+    orders = {
+        seed: torch.stack(list(batch_order(samples, recipe.batch, recipe.steps, seed))) for seed in dict.fromkeys(seeds)
+    }
+    if subsets is None:
+        return torch.stack([orders[seed] for seed in seeds], dim=1)
+    return torch.stack([own[orders[seed]] for own, seed in zip(subsets, seeds, strict=True)], dim=1)
 
 
 def _taken(data: Tensor, rows: Tensor) -> Tensor:
@@ -165,10 +196,21 @@ class _Record:
         return Run(tuple(losses), *columns, self.recipe.smoothing, diverged=math.isfinite(end))
 
 
-def _require_alike(models: Sequence[nn.Module], seeds: Sequence[int], rates: Sequence[float], recipe: Recipe) -> None:
+def _require_alike(
+    models: Sequence[nn.Module],
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    recipe: Recipe,
+    subsets: Sequence[Tensor] | None,
+) -> None:
     if not len(models) == len(seeds) == len(rates) > 0:
         raise ParameterValueError(
             f"models, seeds and rates must be as many, at least one; got {len(models)}, {len(seeds)} and {len(rates)}"
+        )
+    sizes = [len(rows) for rows in subsets or ()]
+    if subsets is not None and (len(sizes) != len(models) or len(set(sizes)) > 1):
+        raise ParameterValueError(
+            f"subsets must be one for each of {len(models)} models, all of as many rows; got rows {sizes}"
         )
     if math.isfinite(recipe.max_norm):
         raise ParameterValueError(f"replicas cannot be clipped; got max_norm={recipe.max_norm}: train them one by one")

@@ -19,6 +19,9 @@ Rows = list[dict[str, Any]]
 # An axis' own format would cut digits to those that tell its ticks apart, and write 10 as 1e+1.
 NUMBER = "format(datum.value, '~g')"
 
+# More labels than this on an axis would lie on each other.
+LABELS = 8
+
 
 def panel_chart(panel: Panel) -> Chart | None:
     """Draw a panel.
@@ -98,10 +101,7 @@ def _heat(panel: Panel) -> Chart:
         for y, values in zip(cells.y, cells.values, strict=True)
         for x, value in zip(cells.x, values, strict=True)
     ]
-    few = (
-        [f"{v:.3g}" for v in cells.x][:: max(1, len(cells.x) // 8)],
-        [f"{v:.3g}" for v in cells.y][:: max(1, len(cells.y) // 8)],
-    )
+    few = [[f"{v:.3g}" for v in places][:: math.ceil(len(places) / LABELS)] for places in (cells.x, cells.y)]
     x = alt.X("x:O", title=panel.x, sort=[f"{v:.3g}" for v in cells.x], axis=alt.Axis(labelAngle=0, values=few[0]))
     y = alt.Y("y:O", title=panel.y, sort=[f"{v:.3g}" for v in reversed(cells.y)], axis=alt.Axis(values=few[1]))
     legend = alt.Legend(title=cells.label, orient="right", direction="vertical", gradientLength=140)
@@ -141,5 +141,8 @@ def _y(panel: Panel, axis: LogAxis | LinearAxis) -> alt.Y:
 
 def _x(panel: Panel) -> alt.X:
     scale = alt.Scale(type="log" if panel.log_x else "linear", nice=False, zero=False, padding=8)
-    axis = alt.Axis(grid=False, tickCount=6, labelExpr=NUMBER, labelOverlap="greedy", labelSeparation=6)
+    places = sorted({float(x) for series in panel.series for x in series.x})
+    # On a logarithmic axis Vega labels 1, 2, ... 9 of every decade; the few places that were measured say more.
+    ticks = {"values": places} if panel.log_x and len(places) <= LABELS else {"tickCount": 6}
+    axis = alt.Axis(grid=False, labelExpr=NUMBER, labelOverlap="greedy", labelSeparation=6, **ticks)
     return alt.X("x:Q", title=panel.x, scale=scale, axis=axis)
