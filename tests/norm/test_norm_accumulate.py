@@ -168,6 +168,18 @@ def test_a_loaded_state_dict_begins_a_new_group():
     assert layer.group_batches == 0
 
 
+def test_a_checkpoint_inside_a_group_keeps_what_was_finished():
+    layer, resumed = (BatchNorm1d(3, accumulate=3, dtype=torch.float64) for _ in range(2))
+    layer(normal(4, 3))
+    resumed.load_state_dict(layer.state_dict())
+    assert resumed.group_batches == 0
+    assert_same(dict(resumed.state_dict()), BatchNorm1d(3, dtype=torch.float64).state_dict())
+    layer.finish_accumulation()
+    resumed.load_state_dict(layer.state_dict())
+    assert resumed.num_batches_tracked == 1
+    assert_same(dict(resumed.state_dict()), layer.state_dict())
+
+
 def test_a_batch_that_is_all_padding_does_not_count():
     layer = MaskedBatchNorm(2, accumulate=2)
     x, mask = normal(3, 2, 4).float(), torch.ones(3, 4, dtype=torch.bool)

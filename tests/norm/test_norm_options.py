@@ -2,12 +2,27 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from evenflow.errors import ParameterTypeError, ParameterValueError, TensorShapeError
-from evenflow.norm import BatchNorm1d, BatchNorm2d, GhostBatchNorm, MaskedBatchNorm, SyncBatchNorm
+from evenflow.errors import ParameterTypeError, ParameterValueError, TensorShapeError, UnknownActivationError
+from evenflow.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    BatchRenorm,
+    GhostBatchNorm,
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    MaskedBatchNorm,
+    SyncBatchNorm,
+    batch_norm,
+)
+
+LAZY = (LazyBatchNorm1d, LazyBatchNorm2d)
+OTHERS = (BatchNorm1d, BatchNorm2d, BatchNorm3d, GhostBatchNorm, MaskedBatchNorm, BatchRenorm, SyncBatchNorm)
 
 
 def normal(*shape, dtype=torch.float32, seed=0):
@@ -136,6 +151,65 @@ def test_a_layer_of_torch_that_becomes_one_of_ours_has_the_defaults():
 def test_bad_options_are_named(kind, options, error):
     with pytest.raises(error, match=next(iter(options))):
         kind(3, **options)
+
+
+@pytest.mark.parametrize("kind", [*OTHERS, *LAZY])
+def test_an_unknown_keyword_is_told_of_the_layer_that_was_called(kind):
+    channels = () if kind in LAZY else (3,)
+    with pytest.raises(
+        ParameterTypeError, match=rf"^{kind.__name__}\(\) has no keyword argument 'activate'.* activation,"
+    ):
+        kind(*channels, activate="relu")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "input must be a tensor; got NoneType"),
+        (([[1.0, 2.0, 3.0]],), "input must be a tensor; got list"),
+        ((np.zeros((4, 3)),), "input must be a tensor; got ndarray; torch.as_tensor"),
+        ((torch.zeros(4, 3), 1.0), "residual must be a tensor .*or None; got 1.0"),
+    ],
+    ids=["none", "list", "array", "residual"],
+)
+@pytest.mark.parametrize("kind", [BatchNorm1d, GhostBatchNorm, SyncBatchNorm])
+def test_what_is_no_tensor_is_refused_before_anything_moves(kind, arguments, message, training):
+    layer = kind(3).train(training)
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(ParameterTypeError, match=message):
+        layer(*arguments)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_lazy_layer_learns_no_shape_from_what_is_no_tensor():
+    layer = LazyBatchNorm1d()
+    with pytest.raises(ParameterTypeError, match="input must be a tensor; got NoneType"):
+        layer(None)
+    assert layer.has_uninitialized_params()
+    assert layer(normal(4, 5)).shape == (4, 5)
+
+
+@pytest.mark.parametrize("bad", [None, 3.0, [[1.0]]])
+def test_the_function_refuses_what_is_no_tensor(bad):
+    with pytest.raises(ParameterTypeError, match="input must be a tensor"):
+        batch_norm(bad, None, None, training=True)
+    with pytest.raises(ParameterTypeError, match="residual must be a tensor"):
+        batch_norm(torch.ones(2, 3), None, None, training=True, residual=1.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_activation_that_was_set_later_is_checked_when_it_is_used(training):
+    layer = BatchNorm1d(3).train(training)
+    before = copy.deepcopy(layer.state_dict())
+    layer.activation = "nonsense"
+    with pytest.raises(UnknownActivationError, match="'nonsense'"):
+        layer(normal(8, 3))
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+    layer.activation = "relu"
+    assert layer(normal(8, 3)).min() == 0
 
 
 def test_a_residual_of_another_shape_is_refused_before_anything_moves():

@@ -57,7 +57,8 @@ def batch_norm(
         TensorShapeError: The input has no channel dimension, a vector does not have one value a channel, the
             residual has another shape, or training sees a single value per channel. Nothing was changed.
         TensorDtypeError: The input is not real floating point.
-        ParameterTypeError: Only one running buffer was given, or none where one is needed.
+        ParameterTypeError: The input or the residual is no tensor; only one running buffer was given, or none where
+            one is needed.
         ParameterValueError: `momentum` or `eps` is out of range.
         UnknownActivationError: No such activation.
 
@@ -104,7 +105,9 @@ def check_batch(x: Tensor, *, training: bool) -> None:
     Raises:
         TensorShapeError: No channel dimension, no channels, or a single value per channel in training.
         TensorDtypeError: Not real floating point.
+        ParameterTypeError: No tensor.
     """
+    check_is_tensor("input", x)
     if not x.is_floating_point():
         raise TensorDtypeError(
             f"input must be real floating point; got {x.dtype}. Convert it first, as with input.float()"
@@ -120,13 +123,32 @@ def check_batch(x: Tensor, *, training: bool) -> None:
         )
 
 
+def check_is_tensor(name: str, value: object) -> None:
+    """Reject what is no tensor.
+
+    Raises:
+        ParameterTypeError: It is something else.
+    """
+    if not isinstance(value, Tensor):
+        hint = "; torch.as_tensor converts arrays" if hasattr(value, "__array__") else ""
+        raise ParameterTypeError(f"{name} must be a tensor; got {type(value).__name__}{hint}")
+
+
 def check_residual(x: Tensor, residual: Tensor | None) -> None:
     """Reject a residual that does not fit a batch.
 
     Raises:
         TensorShapeError: It has another shape.
+        ParameterTypeError: It is no tensor.
     """
-    if residual is not None and residual.shape != x.shape:
+    if residual is None:
+        return
+    if not isinstance(residual, Tensor):
+        raise ParameterTypeError(
+            f"residual must be a tensor of the shape of input, {tuple(x.shape)}, or None; got {residual!r}. For one "
+            "number pass torch.full_like(input, number)"
+        )
+    if residual.shape != x.shape:
         raise TensorShapeError(f"residual must have the shape of input, {tuple(x.shape)}; got {tuple(residual.shape)}")
 
 

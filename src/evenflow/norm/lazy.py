@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _LazyNormBase
 
 from evenflow.norm.modules import BatchNorm1d, BatchNorm2d, BatchNorm3d, EvenBatchNorm
-from evenflow.norm.options import Options, weight_of_new_value
+from evenflow.norm.options import Options, refuse_unknown, weight_of_new_value
 
 
 class _LazyEvenBatchNorm(_LazyNormBase, EvenBatchNorm):
@@ -26,6 +26,7 @@ class _LazyEvenBatchNorm(_LazyNormBase, EvenBatchNorm):
         dtype: torch.dtype | None = None,
         **options: Unpack[Options],
     ) -> None:
+        refuse_unknown(type(self).__name__, options.keys() - Options.__annotations__.keys())
         weight = weight_of_new_value(momentum, options.pop("momentum_of", "new"))
         bias = options.pop("bias", True)
         super().__init__(eps, weight, affine, track_running_stats, device, dtype)

@@ -1,7 +1,7 @@
 """`BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d`, drop-in for torch's."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Never
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,10 @@ from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
 from evenflow.norm.formula import Parts
-from evenflow.norm.functional import check_batch, check_residual
+from evenflow.norm.functional import check_batch, check_is_tensor, check_residual
 from evenflow.norm.inplace import INVERTIBLE
 from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
-from evenflow.norm.options import Options, check_statistics_dtype, weight_of_new_value
+from evenflow.norm.options import Options, check_statistics_dtype, refuse_unknown, weight_of_new_value
 from evenflow.norm.ordinary import ordinary
 from evenflow.norm.sharing import Shared, current_seat, recall
 from evenflow.norm.standardize import standardize
@@ -77,7 +77,8 @@ class EvenBatchNorm(TrackingNorm):
             that of wider parameters and data), torch.float32 or torch.float64. The last one computes in float64.
         accumulate: How many batches count as one in the running statistics: they move once for as many, by the
             moments of all their values, merged exactly. Each output is still normalised by its own batch; for
-            outputs and gradients of the whole see `whole_batch`.
+            outputs and gradients of the whole see `whole_batch`. The batches of an unfinished group are not in the
+            state dict, which is torch's: call `finish_accumulation` before it is saved, or they are forgotten.
         frozen: Normalise by the running statistics in training mode too, and leave them alone. `train()` does
             not thaw the layer; setting the attribute does. The parameters go on learning.
         inplace: In training, write the output over the input, which the backward pass recovers from it: nothing of
@@ -121,7 +122,9 @@ class EvenBatchNorm(TrackingNorm):
         accumulate: int = 1,
         frozen: bool = False,
         inplace: bool = False,
+        **unknown: Never,
     ) -> None:
+        refuse_unknown(type(self).__name__, unknown)
         super().__init__(
             checks.integer("num_features", num_features, low=self._least_features),
             checks.real("eps", eps, low=0, open_low=True),
@@ -188,6 +191,8 @@ class EvenBatchNorm(TrackingNorm):
                 residual does not fit the batch.
             TensorDtypeError: The batch is not real floating point.
             NonFiniteError: The batch statistics are not finite and `on_nonfinite` is "raise".
+            ParameterTypeError: The batch or the residual is no tensor.
+            UnknownActivationError: No such activation.
         """
         return self._run(input, residual, activation=activation)
 
@@ -212,7 +217,7 @@ class EvenBatchNorm(TrackingNorm):
     def _run(
         self, x: Tensor, residual: Tensor | None, mask: Tensor | None = None, *, activation: str | None = None
     ) -> Tensor:
-        activation = self.activation if activation is None else check_activation(activation)
+        activation = check_activation(self.activation if activation is None else activation)
         self._check_input_dim(x)
         check_residual(x, residual)
         if not self._sees_batch():
@@ -312,6 +317,7 @@ class EvenBatchNorm(TrackingNorm):
         check_batch(input, training=False)
 
     def _check_dims(self, x: Tensor) -> None:
+        check_is_tensor("input", x)
         if self._allowed_dims is None and x.dim() >= 2:
             return
         if self._allowed_dims is None or x.dim() not in self._allowed_dims:

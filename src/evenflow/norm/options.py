@@ -1,11 +1,12 @@
 """The options that every layer here has beyond torch's, checked once."""
 
+from collections.abc import Iterable
 from typing import TypedDict
 
 import torch
 
 from evenflow import checks
-from evenflow.errors import ParameterValueError
+from evenflow.errors import ParameterTypeError, ParameterValueError
 
 
 class Options(TypedDict, total=False):
@@ -20,6 +21,29 @@ class Options(TypedDict, total=False):
     accumulate: int
     frozen: bool
     inplace: bool
+
+
+def refuse_unknown(layer: str, keywords: Iterable[str]) -> None:
+    """Refuse keywords that no layer has.
+
+    Args:
+        layer: The name of the layer that was called.
+        keywords: Those that it does not know.
+
+    Raises:
+        ParameterTypeError: There is one.
+
+    Examples:
+        >>> refuse_unknown("BatchNorm2d", ["activate"])
+        Traceback (most recent call last):
+        ...
+        evenflow.errors.ParameterTypeError: BatchNorm2d() has no keyword argument 'activate'; what every ...
+    """
+    for keyword in keywords:
+        raise ParameterTypeError(
+            f"{layer}() has no keyword argument {keyword!r}; what every layer knows beyond torch's arguments: "
+            f"{', '.join(Options.__annotations__)}"
+        )
 
 
 def weight_of_new_value(momentum: float | None, momentum_of: str) -> float | None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 from evenflow import norm
-from evenflow.errors import BatchError, TreatmentError
+from evenflow.errors import BatchError, NonFiniteError, TreatmentError
 from evenflow.norm import accelerate_, fold_
 
 CONVOLUTIONS = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
@@ -396,7 +396,51 @@ def test_the_folded_model_exports_and_trains():
 def test_the_report_reads():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4)).eval()
     assert str(fold_(model)) == (
-        "folded 1\n  1: into 0, before it\nkept 1\n"
+        "folded 1\n  1: into 0, behind which it stood\nkept 1\n"
         "  3: 2 comes before it, which cannot take it in; and the output of the model follows, which cannot take it in"
     )
     assert str(fold_(nn.Linear(2, 2))) == "the model has no BatchNorm"
+
+
+def test_the_report_says_on_which_side_it_stood():
+    behind = lived(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    before = lived(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)))
+    assert "1: into 0, behind which it stood" in str(fold_(behind))
+    assert "0: into 1, before which it stood" in str(fold_(before))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_batch_that_is_not_finite_verifies_nothing(bad):
+    model, x = lived(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())), images()
+    x[0, 0, 0, 0] = bad
+    before = state(model)
+    with pytest.raises(NonFiniteError, match="input 0 of the batch has NaN or infinity"):
+        fold_(model, x)
+    assert_same_state(before, state(model))
+
+
+def test_a_model_that_makes_nan_is_not_folded():
+    model, x = lived(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))), images()
+    model[0].bias.data[2] = float("nan")
+    with pytest.raises(NonFiniteError, match="output 0 in evaluation mode has NaN before anything is changed"):
+        fold_(model, x)
+    assert type(model[1]) is nn.BatchNorm2d
+
+
+class Masked(nn.Module):
+    """Classes that are out of the question get minus infinity, as people write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.register_buffer("out_of_question", torch.arange(4) == 2)
+
+    def forward(self, x):
+        return self.layers(x).masked_fill(self.out_of_question, -float("inf"))
+
+
+def test_infinity_in_an_output_is_compared_with_infinity():
+    model, x = lived(Masked()), torch.randn(5, 3)
+    expected = model(x)
+    assert fold_(model, x).folded
+    torch.testing.assert_close(model(x), expected)

@@ -246,6 +246,19 @@ def test_a_limit_and_a_generator():
         recalibrate_(model, 3)
 
 
+@pytest.mark.parametrize("in_turn", [True, False])
+@pytest.mark.parametrize("one", [torch.randn(8, 3), {"input": torch.randn(8, 3)}], ids=["tensor", "dict"])
+def test_a_single_batch_is_no_loader(one, in_turn):
+    """Rows of a tensor would be taken for batches, and so would the keys of a dict."""
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    before = state(model)
+    with pytest.raises(ParameterTypeError, match=r"which is one batch. Put it into a list: \[batch\]"):
+        recalibrate_(model, one, in_turn=in_turn)
+    assert_same_state(before, state(model))
+    if isinstance(one, torch.Tensor):
+        assert recalibrate_(model, [one], in_turn=in_turn).batches == 1
+
+
 def test_a_data_loader_in_both_ways():
     data = torch.utils.data.TensorDataset(normal(10, 2), torch.arange(10))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)

@@ -109,6 +109,7 @@ def accelerate_(model: nn.Module, batch: object = None) -> Acceleration:
     Raises:
         TreatmentError: The comparison failed. The model is as it was.
         BatchError: The batch is empty or has another form.
+        NonFiniteError: The batch has NaN or infinity, or the model makes NaN of it. Nothing was changed.
         ModelError: The model raises on the batch.
 
     Examples:

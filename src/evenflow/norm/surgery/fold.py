@@ -44,7 +44,7 @@ class Fold:
     behind: bool
 
     def __str__(self) -> str:
-        return f"{self.name}: into {self.into}, {'before' if self.behind else 'behind'} it"
+        return f"{self.name}: into {self.into}, {'behind' if self.behind else 'before'} which it stood"
 
 
 @dataclass(frozen=True)
@@ -152,13 +152,14 @@ def fold_(model: nn.Module, batch: object = None) -> Folding:
     Raises:
         TreatmentError: The comparison failed. The model is as it was.
         BatchError: The batch is empty or has another form.
+        NonFiniteError: The batch has NaN or infinity, or the model makes NaN of it. Nothing was changed.
         ModelError: The model raises on the batch.
 
     Examples:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
         >>> print(fold_(model))
         folded 1
-          1: into 0, before it
+          1: into 0, behind which it stood
         >>> model[1]
         Identity()
     """

@@ -1,6 +1,6 @@
 """Compute the running statistics of a trained model anew, from data."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,7 @@ def recalibrate_(
         BatchError: The loader gives no batch, a batch has another form or is empty, or all bring one value a channel.
         ModelError: The model raises, or has tensors without values.
         NonFiniteError: NaN or infinity reaches a layer.
-        ParameterTypeError: The loader cannot be iterated, or not again for `in_turn`.
+        ParameterTypeError: The loader is a single batch or cannot be iterated, or not again for `in_turn`.
 
     Examples:
         >>> model = nn.Sequential(nn.BatchNorm1d(1))
@@ -195,6 +195,11 @@ def _run(model: nn.Module, batch: Any) -> None:
 
 
 def _require_iterable(loader: object, *, again: bool) -> None:
+    if isinstance(loader, (Tensor, Mapping)):
+        told = f"a tensor of shape {tuple(loader.shape)}" if isinstance(loader, Tensor) else "a dict"
+        raise ParameterTypeError(
+            f"loader must be an iterable of batches; got {told}, which is one batch. Put it into a list: [batch]"
+        )
     if not isinstance(loader, Iterable):
         raise ParameterTypeError(f"loader must be an iterable of batches; got {type(loader).__name__}")
     if again and iter(loader) is loader:

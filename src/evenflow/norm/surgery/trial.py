@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evenflow.errors import ModelError, TreatmentError
+from evenflow.errors import ModelError, NonFiniteError, TreatmentError
 from evenflow.norm.surgery.values import require_values
 from evenflow.probe.batch import Batch, is_signal, tensors_in
 from evenflow.probe.guard import told_as
@@ -108,6 +108,10 @@ class Yardstick:
         modes: In which modes; True is training.
         gradients: Whether gradients are compared.
         buffers: Whether buffers are compared.
+
+    Raises:
+        NonFiniteError: The batch has NaN or infinity, or the model makes NaN of it: that would equal anything.
+        ModelError: The model raises.
     """
 
     def __init__(
@@ -120,7 +124,10 @@ class Yardstick:
         buffers: bool = True,
     ) -> None:
         self._model, self._batch, self._gradients, self._buffers = model, batch, gradients, buffers
+        _require_finite(batch)
         self._before = {mode: self._observe(mode) for mode in modes}
+        for mode, before in self._before.items():
+            _require_numbers(before, mode)
         self._allowed = {mode: self._noise(mode) for mode in modes}
 
     def check(self) -> None:
@@ -133,10 +140,10 @@ class Yardstick:
             allowed = self._allowed[mode]
             for name, apart in deviation(before, self._observe(mode)):
                 if apart > allowed.get(name, 0.0):
-                    where = "training" if mode else "evaluation"
                     raise TreatmentError(
-                        f"the changed model does not compute the same: {name} in {where} mode is off by {apart:.1e} of "
-                        f"its size, where rounding explains {allowed.get(name, 0.0):.1e}; the model was left as it was"
+                        f"the changed model does not compute the same: {name} in {_mode(mode)} mode is off by "
+                        f"{apart:.1e} of its size, where rounding explains {allowed.get(name, 0.0):.1e}; the model was "
+                        "left as it was"
                     )
 
     def _observe(self, mode: bool, *, noise: bool = False) -> Trial:
@@ -156,6 +163,29 @@ class Yardstick:
             name: max(256 * torch.finfo(tensor.dtype).eps, _TIMES_NOISE * min(shaken[name], 1.0))
             for name, tensor in before.tensors.items()
         }
+
+
+def _require_finite(batch: Batch) -> None:
+    for name, tensor in batch.named_tensors():
+        if is_signal(tensor) and not bool(tensor.isfinite().all()):
+            raise NonFiniteError(
+                f"input {name} of the batch has NaN or infinity, so that a comparison would prove nothing; nothing was "
+                "changed. Pass a finite batch"
+            )
+
+
+def _require_numbers(computed: Trial, training: bool) -> None:
+    """Refuse NaN. Infinity may be meant, as in masked outputs, and what is finite beside it is compared."""
+    for name, tensor in computed.tensors.items():
+        if bool(tensor.isnan().any()):
+            raise NonFiniteError(
+                f"{name} in {_mode(training)} mode has NaN before anything is changed, so that a comparison would "
+                "prove nothing; nothing was changed. Find where it comes from, as with evenflow.check"
+            )
+
+
+def _mode(training: bool) -> str:
+    return "training" if training else "evaluation"
 
 
 @contextmanager

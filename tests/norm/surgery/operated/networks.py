@@ -127,3 +127,25 @@ NETWORKS = {
     "mlp": (Mlp, lambda: torch.randn(16, 4)),
     "gan": (Gan, lambda: torch.randn(4, 4, 1, 1)),
 }
+
+
+def built(name):
+    """One of them, always with the same weights, and a batch for it."""
+    torch.manual_seed(0)
+    build, batch = NETWORKS[name]
+    return build(), batch()
+
+
+class OneBlock(nn.Module):
+    """A BatchNorm, and whatever is made of it."""
+
+    def __init__(self, after, norm=None, act=None):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4) if norm is None else norm
+        self.act = nn.ReLU() if act is None else act
+        self.flag = True
+        self.after = after
+
+    def forward(self, x):
+        return self.after(self, self.conv(x))
