@@ -1,0 +1,80 @@
+"""The claims of papers: what they measure on known cases, and what they conclude from made-up results."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from evenflow.lab import Budget, Results, Trial
+from evenflow.lab.catalogue import by_id
+from evenflow.lab.claims import p01_depth_scales as p01
+from evenflow.lab.execute import Job, execute
+from evenflow.lab.trial import Outcome
+
+
+@pytest.fixture
+def made_up():
+    """Judges a claim on numbers that a function gives for every trial, and draws its figure."""
+
+    def judge(identifier, numbers, curves=None):
+        claim = by_id()[identifier].load()
+        outcomes = [
+            Outcome(trial, "done", numbers(trial, np.random.default_rng(trial.seed)), curves(trial) if curves else {})
+            for trial in claim.design(Budget("quick"))
+        ]
+        results = Results(outcomes)
+        figure = claim.figure(results)
+        assert all(panel.series and panel.series[0].x for panel in figure.panels)
+        return claim.judged(results)
+
+    return judge
+
+
+def test_claims_of_the_notes_come_before_those_of_papers():
+    letters = [identifier[0] for identifier in by_id()]
+    assert letters == sorted(letters, reverse=True)
+    assert {"T1", "P1"} <= set(by_id())
+
+
+@pytest.mark.parametrize(
+    ("factor", "reach", "word"), [(1.0, 6.0, "supported"), (2.0, 20.0, "refuted"), (1.0, 20.0, "depends")]
+)
+def test_p1_compares_depth_scales_with_theory(made_up, factor, reach, word):
+    def numbers(trial, random):
+        if trial["what"] == "training":
+            return {"steps": 50.0 if trial["scales"] < reach else math.inf, "final_loss": 1.0}
+        rate = (
+            factor
+            * (1 + 0.01 * random.standard_normal())
+            / p01.fixed_point("tanh", trial["variance"], 0.05).depth_scale
+        )
+        growth = 0.2 * (trial["variance"] - (1.761 if factor == 1 else 1.95)) + 1e-4 * random.standard_normal()
+        # Near the critical line a twice as fast rate is still within the tolerance.
+        rate += 0.05 * (factor > 1)
+        return {"rate_per_layer": rate, "log_growth": growth, "growth": math.exp(growth)}
+
+    verdict = made_up("P1", numbers, lambda trial: {"layer": [0.0, 1.0], "gap": [1.0, 0.5]})
+    assert verdict.word == word, verdict
+
+
+def test_the_decay_of_an_exponential_is_its_rate():
+    assert p01.decay([3 * math.exp(-0.1 * layer) for layer in range(40)]) == pytest.approx(0.1)
+
+
+def test_the_gap_of_two_groups_is_the_difference_of_their_correlations():
+    alike, apart = torch.ones(5, 8), torch.eye(5, 8)
+    assert p01.gap(torch.cat([apart, alike])) == pytest.approx(1.0)
+
+
+def test_gradients_grow_as_the_weights_make_them():
+    layers = [(math.sqrt(1.5) * torch.eye(8), torch.ones(4, 8)) for _ in range(10)]
+    assert p01.gradient_growth(layers, torch.Generator()) == pytest.approx(math.log(1.5), abs=1e-6)
+
+
+def test_random_networks_settle_at_the_rate_of_theory():
+    trial = Trial({"what": "signal", "variance": 1.0, "rate": 0.0, "seed": 900_000})
+    source = by_id()["P1"]
+    (found,) = execute(Job(source, (trial,), source.load().code))
+    assert found.metrics["rate_per_layer"] == pytest.approx(1 / 3.63, rel=0.3)
+    assert found.metrics["growth"] == pytest.approx(0.759, rel=0.1)
