@@ -9,6 +9,8 @@ import torch
 from evenflow.lab import Budget, Results, Trial
 from evenflow.lab.catalogue import by_id
 from evenflow.lab.claims import p01_depth_scales as p01
+from evenflow.lab.claims import p02_deep_linear_networks as p02
+from evenflow.lab.claims import p03_small_weights_in_vgg as p03
 from evenflow.lab.execute import Job, execute
 from evenflow.lab.trial import Outcome
 
@@ -78,3 +80,54 @@ def test_random_networks_settle_at_the_rate_of_theory():
     (found,) = execute(Job(source, (trial,), source.load().code))
     assert found.metrics["rate_per_layer"] == pytest.approx(1 / 3.63, rel=0.3)
     assert found.metrics["growth"] == pytest.approx(0.759, rel=0.1)
+
+
+@pytest.mark.parametrize(("growth", "word"), [(1.0, "refuted"), (math.inf, "supported")])
+def test_p2_compares_steps_over_depth(made_up, growth, word):
+    def numbers(trial, random):
+        # Refuted where it is the orthogonal ones that slow down.
+        slow = (trial["scheme"] == "gaussian") == (growth > 1)
+        steps = 20 + (100 * (trial["depth"] == 100) if slow else 0) + random.integers(3)
+        return {"steps": float(steps), "final_loss": 1.0}
+
+    verdict = made_up("P2", numbers, lambda trial: {"step": [1.0, 2.0], "loss": [2.0, 1.0]})
+    assert verdict.word == word, verdict
+
+
+def test_the_product_of_a_deep_linear_network_is_orthogonal_or_loses_its_rank():
+    spreads = {}
+    for scheme in p02.SCHEMES:
+        model = p02._network(Trial({"depth": 100, "scheme": scheme, "width": 32, "seed": 900_000}), 64, 10)
+        product = torch.eye(64)
+        for name, weight in model.named_parameters():
+            product = weight @ product if name.endswith("weight") else product
+        values = torch.linalg.svdvals(product.detach())
+        spreads[scheme] = float(values[0] / values[4])
+    assert spreads["orthogonal"] == pytest.approx(1, rel=1e-3)
+    assert spreads["gaussian"] > 100
+
+
+@pytest.mark.parametrize(("small", "he", "word"), [(-4.23, 0.0, "supported"), (-4.8, 0.5, "refuted")])
+def test_p3_compares_the_shrinking_with_the_formula(made_up, small, he, word):
+    def numbers(trial, random):
+        middle = small if trial["weights"] == "small" else he
+        return {"shrinking": middle + 0.02 * random.standard_normal()}
+
+    numbered = [float(i) for i in range(1, 11)]
+    verdict = made_up("P3", numbers, lambda trial: {"convolution": numbered, "share": p03.predicted("he")})
+    assert verdict.word == word, verdict
+
+
+def test_the_formula_for_vgg_is_the_one_of_the_paper():
+    assert 1 / p03.predicted("small")[0] == pytest.approx(5.9 * 4.2**2 * 2.9**2 * 2.1**4, rel=0.03)
+
+
+def test_every_pixel_sees_as_many_others():
+    weight = torch.ones(1, 1, 3, 3)
+    (found,) = p03.layers(torch.ones(1, 1, 8, 8), [weight])
+    assert (found == 9).all()
+
+
+def test_gradients_of_vgg_shrink_as_the_paper_says():
+    trial = Trial({"weights": "small", "samples": 1, "data": "digits", "seed": 900_000})
+    assert p03.measure(trial).metrics["shrinking"] == pytest.approx(-4.23, abs=0.15)
