@@ -11,6 +11,7 @@ from evenflow.lab.catalogue import by_id
 from evenflow.lab.claims import p01_depth_scales as p01
 from evenflow.lab.claims import p02_deep_linear_networks as p02
 from evenflow.lab.claims import p03_small_weights_in_vgg as p03
+from evenflow.lab.claims import p04_deep_convolutional_networks as p04
 from evenflow.lab.execute import Job, execute
 from evenflow.lab.trial import Outcome
 
@@ -131,3 +132,56 @@ def test_every_pixel_sees_as_many_others():
 def test_gradients_of_vgg_shrink_as_the_paper_says():
     trial = Trial({"weights": "small", "samples": 1, "data": "digits", "seed": 900_000})
     assert p03.measure(trial).metrics["shrinking"] == pytest.approx(-4.23, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("loss", "slower", "word"), [(0.7, 2.5, "supported"), (2.2, 1.1, "refuted"), (0.7, 1.1, "depends")]
+)
+def test_p4_compares_gaussian_weights_with_delta_orthogonal_ones(made_up, loss, slower, word):
+    def numbers(trial, random):
+        jitter = 1 + 0.02 * random.standard_normal()
+        steps = 40 * jitter * (slower if trial["scheme"] == "gaussian" else 1)
+        return {"steps": steps, "final_loss": loss * jitter, "accuracy": 0.5}
+
+    verdict = made_up("P4", numbers, lambda trial: {"step": [1.0, 2.0], "loss": [2.0, 1.0]})
+    assert verdict.word == word, verdict
+
+
+def test_a_critical_delta_orthogonal_network_keeps_gradients_that_a_gaussian_one_scatters():
+    sizes = {}
+    for scheme in p04.SCHEMES:
+        config = {"scheme": scheme, "depth": 50, "channels": 8, "side": 4, "seed": 900_000}
+        model = p04.network(Trial(config), 10)
+        images = 0.1 * torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+        hidden = model[:2](images).detach().requires_grad_()
+        rows = torch.stack(
+            [
+                torch.autograd.grad(model[2:100](hidden)[:, c, 1, 1].sum(), hidden, retain_graph=True)[0].flatten()
+                for c in range(8)
+            ]
+        )
+        values = torch.linalg.svdvals(rows)
+        sizes[scheme] = float(values[-1] / values[0])
+    assert sizes["delta_orthogonal"] > 0.3
+    assert sizes["gaussian"] < 0.05
+
+
+def test_p4_trains_on_images_of_its_size():
+    trials = [
+        Trial(
+            {
+                "scheme": "gaussian",
+                "depth": 3,
+                "channels": 4,
+                "side": 4,
+                "steps": 2,
+                "rate": 0.01,
+                "data": data,
+                "seed": 900_000,
+            }
+        )
+        for data in ("digits", "mnist")
+    ]
+    for trial in trials:
+        (found,) = p04.measure_together([trial])
+        assert len(found.curves["loss"]) == 2
