@@ -12,6 +12,7 @@ from evenflow.lab.claims import p01_depth_scales as p01
 from evenflow.lab.claims import p02_deep_linear_networks as p02
 from evenflow.lab.claims import p03_small_weights_in_vgg as p03
 from evenflow.lab.claims import p04_deep_convolutional_networks as p04
+from evenflow.lab.claims import p05_how_bn_helps as p05
 from evenflow.lab.execute import Job, execute
 from evenflow.lab.trial import Outcome
 
@@ -185,3 +186,45 @@ def test_p4_trains_on_images_of_its_size():
     for trial in trials:
         (found,) = p04.measure_together([trial])
         assert len(found.curves["loss"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("smoother", "aligned", "slower", "word"),
+    [(0.5, -0.1, 1.1, "supported"), (2.0, 0.1, 2.0, "refuted"), (0.5, 0.1, 1.1, "depends")],
+)
+def test_p5_compares_with_and_without_batch_normalisation(made_up, smoother, aligned, slower, word):
+    def numbers(trial, random):
+        jitter, bn = 1 + 0.02 * random.standard_normal(3), trial["variant"] == "bn"
+        return {
+            "loss_range": (smoother if bn else 1.0) * jitter[0],
+            "gradient_range": (smoother if bn else 1.0) * jitter[1],
+            "cosine": 0.5 + (aligned if bn else 0.0) + 0.01 * jitter[2],
+            "moves": {"plain": 1.0, "bn": 0.1, "noisy": 3 - slower}[trial["variant"]] * (1 + 0.1 * (jitter[0] - 1)),
+            "steps": (30 * slower if trial["variant"] == "noisy" else 30.0) * jitter[1],
+            "final_loss": 1.0,
+        }
+
+    two = {"step": [1.0, 2.0], "loss": [2.0, 1.0], "looked": [1.0, 2.0], "loss_range": [1.0, 1.0], "cosine": [0.5, 0.5]}
+    verdict = made_up("P5", numbers, lambda trial: two)
+    assert verdict.word == ("depends" if word == "refuted" else word), verdict
+    if word == "refuted":
+        assert {check.word for check in verdict.checks if check.name != "noise_moves"} == {"refuted"}
+
+
+def test_noise_moves_means_and_variances_from_step_to_step():
+    torch.manual_seed(0)
+    layer, images = p05.NoisyBatchNorm(8), torch.randn(256, 8, 4, 4)
+    first, second = layer(images), layer(images)
+    assert (first.mean((0, 2, 3)) - second.mean((0, 2, 3))).abs().mean() > 0.1
+    assert 1 < first.std((0, 2, 3)).mean() < 1.4
+    layer.eval()
+    assert torch.equal(layer(images), layer(images))
+
+
+def test_a_trial_of_p5_looks_along_the_gradient_and_at_the_shift_below():
+    config = {"network": "vgg", "variant": "bn", "steps": 4, "points": 2, "data": "digits", "seed": 900_000}
+    found = p05.measure(Trial(config))
+    assert found.curves["looked"] == [0.0, 2.0]
+    assert len(found.curves["loss"]) == 4
+    assert found.metrics["loss_range"] > 0
+    assert -1 <= found.metrics["cosine"] <= 1

@@ -38,8 +38,8 @@ SOURCE = "Xiao et al. 2018, Dynamical isometry and a mean field theory of CNNs, 
 PREDICTION = Prediction(
     "Weights and biases on the critical line of tanh, at a signal of variance one over the depth. With "
     "delta-orthogonal weights the training loss falls below half of a guess's within the budget, and with Gaussian "
-    "ones it takes at least twice as many steps to get there, each at its best learning rate. (50 layers at `quick`, "
-    "100 at `normal`, 1,000 at `full`.)",
+    "ones it takes at least twice as many steps to get there, each at its best learning rate: 50 layers at `quick`, "
+    "100 at `normal` and 1,000 at `full`.",
     trains=(None, 0.5),
     gaussian=(2, None),
 )
