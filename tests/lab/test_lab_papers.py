@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from evenflow.data import Split
 from evenflow.lab import Budget, Results, Trial
 from evenflow.lab.catalogue import by_id
 from evenflow.lab.claims import p01_depth_scales as p01
@@ -133,6 +134,16 @@ def test_every_pixel_sees_as_many_others():
 def test_gradients_of_vgg_shrink_as_the_paper_says():
     trial = Trial({"weights": "small", "samples": 1, "data": "digits", "seed": 900_000})
     assert p03.measure(trial).metrics["shrinking"] == pytest.approx(-4.23, abs=0.15)
+
+
+def test_images_of_one_class_have_a_gradient_too(monkeypatch):
+    images = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.tensor([0, 0, 0, 9]), images, torch.zeros(4, dtype=torch.long))
+    monkeypatch.setattr(p03, "load_split", lambda name: split)
+    monkeypatch.setattr(p03, "CHANNELS", (2, 4, 4))
+    for seed in range(6):
+        trial = Trial({"weights": "small", "samples": 1, "data": "digits", "seed": seed})
+        assert math.isfinite(p03.measure(trial).metrics["shrinking"])
 
 
 @pytest.mark.parametrize(

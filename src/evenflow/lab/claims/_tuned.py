@@ -59,5 +59,5 @@ def tuned(results: Results, limit: float, *names: str) -> Results:
 
 
 def _score(pilot: Results, limit: float) -> tuple[float, float]:
-    losses = np.nan_to_num(pilot.values("final_loss"), nan=np.inf)
+    losses = np.nan_to_num(pilot.values("final_loss"), nan=np.inf, posinf=np.inf)
     return float(np.minimum(pilot.values("steps"), limit).mean()), float(losses.mean())

@@ -57,10 +57,10 @@ def design(budget: Budget) -> list[Trial]:
 
 def measure(trial: Trial) -> Measurement:
     """The standard deviation of the loss gradient with respect to what every convolution and its ReLU give."""
-    images, targets = _batch(trial)
+    images, targets, classes = _batch(trial)
     weights = [_weight(trial, number) for number in range(1, len(CHANNELS) + 1)]
     outputs = layers(images, weights)
-    head = _drawn((int(targets.max()) + 1, outputs[-1][0].numel()), trial.seed, "head", STD)
+    head = _drawn((classes, outputs[-1][0].numel()), trial.seed, "head", STD)
     loss = F.cross_entropy(outputs[-1].flatten(1) @ head.T, targets)
     deviations = [float(gradient.double().std()) for gradient in torch.autograd.grad(loss, outputs)]
     shares = [deviation / deviations[-1] for deviation in deviations]
@@ -89,13 +89,14 @@ def predicted(weights: str) -> list[float]:
     return shares[::-1]
 
 
-def _batch(trial: Trial) -> tuple[Tensor, Tensor]:
-    """Some images of the trial's data as 8 by 8 pixels."""
+def _batch(trial: Trial) -> tuple[Tensor, Tensor, int]:
+    """Some images of the trial's data as 8 by 8 pixels, their classes, and how many classes there are."""
     data = load_split(trial["data"])
     chosen = torch.randperm(len(data.inputs), generator=torch.Generator().manual_seed(trial.seed))[: trial["samples"]]
     images = data.inputs[chosen]
     side = math.isqrt(images.shape[1])
-    return F.adaptive_avg_pool2d(images.view(-1, 1, side, side), SIZE), data.targets[chosen]
+    pixels = F.adaptive_avg_pool2d(images.view(-1, 1, side, side), SIZE)
+    return pixels, data.targets[chosen], int(data.targets.max()) + 1
 
 
 def _weight(trial: Trial, number: int) -> Tensor:
