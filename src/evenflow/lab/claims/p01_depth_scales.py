@@ -238,24 +238,26 @@ def figure(results: Results) -> Figure:
     """Gaps over depth, depth scales and gradients against theory, and which depths train."""
     signals, best = results.where(what="signal"), _best(results)
     fine = [float(v) for v in np.linspace(1.0, 4.0, 61)]
-    gaps = tuple(g.curve_line(f"weight variance {v:g}", "layer", "gap") for v, g in signals.by("variance").items())
+    gaps = tuple(g.curve_line(f"{v:g}", "layer", "gap") for v, g in signals.by("variance").items())
     scales = tuple(1 / group.values("rate_per_layer").mean() for group in signals.by("variance").values())
     measured = Series("measured", tuple(VARIANCES.values()), tuple(map(float, scales)))
     theory = Series("theory", tuple(fine), tuple(_theory(v) for v in fine))
     growth = Series("theory", tuple(fine), tuple(fixed_point("tanh", v, BIAS).chi for v in fine))
-    shares = tuple(Series(f"weight variance {v:g}", *_shares(group)) for v, group in best.by("variance").items())
+    shares = tuple(Series(f"variance {v:g}", *_shares(group)) for v, group in best.by("variance").items())
     critical = ((critical_weight_variance("tanh", BIAS), "critical"),)
     return Figure(
-        "First: how far apart two groups of inputs still are, as a share of the start; straight lines are exponential. "
+        "First: how far apart two groups of inputs still are; a straight line is an exponential decay. "
         "Second: the depth scale of each line beside theory's; it grows without end at the critical weight variance, "
         "where, third, gradients keep their size. Fourth: the deeper a network is in depth scales, the fewer train.",
         (
-            Panel("Inputs become equally alike", "layer", "gap, as a share of the first", gaps, log_y=True),
+            Panel(
+                "Inputs become equally alike, by weight variance", "layer", "gap, share of the first", gaps, log_y=True
+            ),
             Panel("Depth scales", "weight variance", "layers", (theory, measured), log_y=True, marked=critical),
             Panel(
                 "Gradients",
                 "weight variance",
-                "growth of the squared gradient per layer",
+                "factor per layer of its square",
                 (growth, signals.line("measured", "variance", "growth")),
                 expected=((1.0, "keeps its size"),),
                 marked=critical,

@@ -107,17 +107,18 @@ def verdict(results: Results) -> Verdict:
 def figure(results: Results) -> Figure:
     """Steps over depth, and the loss of the deepest networks."""
     best = tuned(results, LIMIT, "depth", "scheme")
-    steps = tuple(Series(scheme, *_steps_by_depth(group)) for scheme, group in best.by("scheme").items())
+    words = {"orthogonal": "orthogonal weights", "gaussian": "Gaussian weights"}
+    steps = tuple(Series(words[scheme], *_steps_by_depth(group)) for scheme, group in best.by("scheme").items())
     curves = tuple(
-        group.curve_line(scheme, "step", "loss") for scheme, group in best.where(depth=DEEP).by("scheme").items()
+        group.curve_line(words[scheme], "step", "loss") for scheme, group in best.where(depth=DEEP).by("scheme").items()
     )
     return Figure(
         "Left: steps to half of a guess's loss against depth; at the line of the budget runs had not arrived. Right: "
-        f"with {DEEP} layers, orthogonal weights learn from the first step, and Gaussian ones stay near the loss of a "
-        "guess.",
+        f"with {DEEP} layers, orthogonal weights learn from the first step, and Gaussian ones have not reached the "
+        "target at the end.",
         (
-            Panel("Steps", "layers", "steps", steps, log_x=True, log_y=True, expected=((LIMIT, "budget"),)),
-            Panel(f"{DEEP} layers", "step", "training loss", curves, expected=((TARGET, "target"),)),
+            Panel("Steps to learn", "layers", "steps", steps, log_y=True, expected=((LIMIT, "budget"),)),
+            Panel(f"{DEEP} layers in training", "step", "training loss", curves, expected=((TARGET, "target"),)),
         ),
     )
 

@@ -133,19 +133,19 @@ def figure(results: Results) -> Figure:
     """The gradient over the convolutions, beside the formula."""
     numbers = tuple(float(number) for number in range(2, len(CHANNELS) + 2))
     series = []
-    for weights, told in (("small", "weights of 0.01"), ("he", "He's weights")):
-        line = results.where(weights=weights).curve_line(f"{told}, measured", "convolution", "share")
+    for weights, told in (("small", "0.01"), ("he", "He")):
+        line = results.where(weights=weights).curve_line(told, "convolution", "share")
         series += [Series(line.label, numbers, line.y, line.low, line.high)]
         series += [Series(f"{told}, formula", numbers, tuple(predicted(weights)))]
     return Figure(
         "The gradient at the input of each convolution, as a share of that at the output of the tenth; the backward "
         "pass goes from right to left. With weights of 0.01 each convolution divides it by 2 to 6, and 1/17,000 is "
-        "left; He's weights keep it.",
+        "left; He's weights keep it. What was measured lies on the formula's lines.",
         (
             Panel(
                 "Gradients of VGG-B",
-                "input of convolution (11: output of the tenth)",
-                "standard deviation of the gradient",
+                "input of convolution",
+                "standard deviation",
                 tuple(series),
                 log_y=True,
                 expected=((1 / 17000, "1/17,000"),),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -147,13 +148,20 @@ def figure(results: Results) -> Figure:
     depth = next(iter(best)).trial["depth"]
     words = {"delta_orthogonal": "delta-orthogonal", "gaussian": "Gaussian"}
     curves = tuple(group.curve_line(words[s], "step", "loss") for s, group in best.by("scheme").items())
-    accuracy = tuple(group.line(words[s], "scheme", "accuracy") for s, group in best.by("scheme").items())
+    accuracy = best.line("accuracy", "scheme", "accuracy")
     return Figure(
         f"Left: the training loss of {depth} convolutional layers in a row; both schemes have weights of the same "
         "variance. Delta-orthogonal ones pass every direction of the signal on as it is; Gaussian ones lose most of "
         "them on the way. Right: the share of test images that each classifies rightly at the end; a guess has 0.1.",
         (
             Panel(f"{depth} layers", "step", "training loss", curves, expected=((TARGET, "target"), (GUESS, "guess"))),
-            Panel("Test images", "scheme", "accuracy", accuracy, "bars", expected=((0.1, "guess"),)),
+            Panel(
+                "Test images",
+                "initial weights",
+                "accuracy",
+                (replace(accuracy, x=tuple(words.values())),),
+                "bars",
+                expected=((0.1, "guess"),),
+            ),
         ),
     )

@@ -261,7 +261,7 @@ def _noise(results: Results) -> Iterator[Check]:
     )
 
 
-WORDS = {"plain": "without BatchNorm", "bn": "with BatchNorm", "noisy": "BatchNorm and noise"}
+WORDS = {"plain": "none", "bn": "BatchNorm", "noisy": "BatchNorm, noise"}
 
 
 def figure(results: Results) -> Figure:
@@ -281,9 +281,9 @@ def figure(results: Results) -> Figure:
     ]
     shift = tuple(results.where(variant=v).line(WORDS[v], "network", "cosine") for v in ("plain", "bn"))
     moves = Panel(
-        "Inputs of the last convolution",
-        "VGG",
-        "movement per step, in standard deviations",
+        "Inputs of the last convolution move",
+        "normalisation of the VGG",
+        "movement in a step",
         (replace(kinds["vgg"].line("movement", "variant", "moves"), x=tuple(WORDS[v] for v in VARIANTS["vgg"])),),
         "bars",
         log_y=True,
@@ -297,6 +297,6 @@ def figure(results: Results) -> Figure:
             *ranges,
             Panel("Covariate shift", "network", "cosine of the gradients", shift, "bars"),
             moves,
-            Panel("VGG", "step", "training loss", curves, expected=((TARGET, "target"),)),
+            Panel("VGG in training", "step", "training loss", curves, expected=((TARGET, "target"),)),
         ),
     )
