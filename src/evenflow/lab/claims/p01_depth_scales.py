@@ -67,7 +67,7 @@ TOGETHER = ("seed", "rate")
 
 def design(budget: Budget) -> list[Trial]:
     """Random networks of seven weight variances, and training runs at multiples of the depth scale of some."""
-    signals = grid(budget.seeds(8, 30, 100), what="signal", variance=tuple(VARIANCES.values()), rate=0.0)
+    signals = grid(budget.seeds(8, 20, 100), what="signal", variance=tuple(VARIANCES.values()), rate=0.0)
     runs = grid(
         budget.seeds(5, 10, 24),
         what="training",
