@@ -143,7 +143,7 @@ def figure(results: Results) -> Figure:
         "left; He's weights keep it. What was measured lies on the formula's lines.",
         (
             Panel(
-                "Gradients of VGG-B",
+                "Gradients of VGG-B, by initial weights",
                 "input of convolution",
                 "standard deviation",
                 tuple(series),

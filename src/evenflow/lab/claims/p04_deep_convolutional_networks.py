@@ -128,8 +128,9 @@ def verdict(results: Results) -> Verdict:
             "steps to half of a guess's loss, Gaussian over delta-orthogonal",
         ),
     ]
+    words = {"delta_orthogonal": "delta-orthogonal", "gaussian": "Gaussian"}
     arrived = {scheme: group.values("steps") <= limit for scheme, group in best.by("scheme").items()}
-    told = " and ".join(f"{a.sum()} of {len(a)} with {s.replace('_', '-')} weights" for s, a in arrived.items())
+    told = " and ".join(f"{a.sum()} of {len(a)} with {words[s]} weights" for s, a in arrived.items())
     return judge(
         checks,
         f"{depth} plain convolutional layers: within {limit} steps there arrive {told}. The delta-orthogonal loss ends "
