@@ -74,6 +74,12 @@ def test_a_rate_is_tuned_on_seeds_that_do_not_count():
     assert [row.trial.seed for row in found] == [1, 2, 3]
 
 
+def test_rates_at_which_all_diverge_are_tuned_without_a_warning():
+    trials = grid(range(8), scheme="a", rate=(0.1, 1.0))
+    outcomes = [Outcome(t, "done", {"steps": math.inf, "final_loss": math.inf}) for t in trials]
+    assert len(_tuned.tuned(Results(outcomes), 100, "scheme")) == 6
+
+
 def test_training_groups_give_a_measurement_for_each_trial():
     trials = grid([0, 1], rate=(0.1, 0.2), data="digits")
 

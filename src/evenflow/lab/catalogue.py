@@ -61,8 +61,9 @@ def find(names: Sequence[str] = ()) -> list[Source]:
 
 @cache
 def by_id() -> dict[str, Source]:
-    """The claims of the lab by their ids, in the order of their files."""
-    modules = sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))
+    """The claims of the lab by their ids: those of the notes (T) first, then those of papers (P), by their files."""
+    found = pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+    modules = sorted((one.name for one in found), key=lambda name: (not name.startswith("t"), name))
     sources = [Source(f"{PACKAGE}.{name}") for name in modules if not name.startswith("_")]
     return {source.load().id: source for source in sources}
 

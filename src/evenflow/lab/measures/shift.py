@@ -97,9 +97,11 @@ def covariate_shift(
         update(after)
     names = _names(before, layers)
     inputs = [_inputs(network, names, batch, loss_fn) for network in (before, after)]
+    starts = _gradients(before, batch, loss_fn)
     found = []
     for index, name in enumerate(names):
-        old, new = _gradients(before, after, names[:index], name, batch, loss_fn)
+        mixed = _mixed(before, after, names[:index], name)
+        old, new = (gradients[f"{name}.weight"] for gradients in (starts, _gradients(mixed, batch, loss_fn)))
         distances, relative = _distances(inputs[0][name], inputs[1][name])
         found.append(
             LayerShift(
@@ -148,17 +150,15 @@ def _recorder(name: str, seen: dict[str, NDArray[np.float64]]) -> Callable[[nn.M
     return record
 
 
-def _gradients(
-    before: nn.Module, after: nn.Module, below: Sequence[str], name: str, batch: Batch, loss_fn: Loss | None
-) -> tuple[Tensor, Tensor]:
-    """The gradient of a layer's weights, and the one after the step of all that lies below it."""
+def _mixed(before: nn.Module, after: nn.Module, below: Sequence[str], name: str) -> nn.Module:
+    """A copy in which all that lies below a layer has made its step."""
     mixed = copied(before)
     own = dict(mixed.named_parameters())
     with torch.no_grad():
         for parameter, value in after.named_parameters():
             if _lies_below(parameter, below, name, list(own)):
                 own[parameter].copy_(value)
-    return tuple(_gradient(network, f"{name}.weight", batch, loss_fn) for network in (before, mixed))  # type: ignore[return-value]
+    return mixed
 
 
 def _lies_below(parameter: str, below: Sequence[str], name: str, order: Sequence[str]) -> bool:
@@ -169,11 +169,11 @@ def _lies_below(parameter: str, below: Sequence[str], name: str, order: Sequence
     return bool(below) and order.index(parameter) < first
 
 
-def _gradient(model: nn.Module, parameter: str, batch: Batch, loss_fn: Loss | None) -> Tensor:
-    twin = copied(model)
-    names = [name for name, one in twin.named_parameters() if one.requires_grad]
-    _, gradients = gradients_of(twin, batch, loss_fn)
-    return gradients[names.index(parameter)].double().flatten()
+def _gradients(model: nn.Module, batch: Batch, loss_fn: Loss | None) -> dict[str, Tensor]:
+    """The gradient of every trained parameter by its name, in float64 and one dimension."""
+    names = [name for name, one in model.named_parameters() if one.requires_grad]
+    _, gradients = gradients_of(model, batch, loss_fn)
+    return {name: gradient.double().flatten() for name, gradient in zip(names, gradients, strict=True)}
 
 
 def _distances(before: NDArray[np.float64], after: NDArray[np.float64]) -> tuple[float, float]:
