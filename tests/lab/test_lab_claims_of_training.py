@@ -153,6 +153,12 @@ def test_trials_of_swings_train(claim, monkeypatch):
 # T12: clipping
 
 
+def test_clipping_prevents_nothing_where_nothing_explodes():
+    measured = made_up(t12, lambda trial: {"exploded": 0.0, "largest_norm": 1.0, "final_loss": 0.1})
+    with pytest.raises(NoResultsError, match="no run explodes"):
+        t12.verdict(measured)
+
+
 def trained_by_torch(seed, rate, clip, steps):
     """The losses of one network, as torch's own layers and optimiser make it learn."""
     rnn, out = nn.RNN(2, _adding.UNITS, nonlinearity="relu", batch_first=True), nn.Linear(_adding.UNITS, 1)

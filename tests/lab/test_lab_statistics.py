@@ -181,6 +181,14 @@ def test_a_budget_in_which_neither_arrives_tells_nothing():
     assert steps_check(Prediction("Slower.", r=(5, None)), "r", never, never, 100, "steps").word == "inconclusive"
 
 
+@pytest.mark.parametrize(("first", "second", "ends"), [(np.inf, 80.0, (None, 2)), (80.0, np.inf, (0.5, None))])
+def test_runs_that_never_arrive_do_not_support_a_bound_on_their_side(first, second, ends):
+    steps = np.full(8, first), np.full(8, second) + np.arange(8)
+    assert steps_check(Prediction("Alike.", r=ends), "r", *steps, 100, "steps").word == "inconclusive"
+    arrived = np.full(8, 90.0), np.full(8, 80.0) + np.arange(8)
+    assert steps_check(Prediction("Alike.", r=ends), "r", *arrived, 100, "steps").word == "supported"
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_a_sequence_of_bonferroni_corrections(ps):
     found = adjusted(ps)

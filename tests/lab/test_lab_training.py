@@ -61,6 +61,12 @@ def tied():
     return nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(64, 10, bias=False))
 
 
+def tied_weights():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64), nn.Linear(64, 10))
+    model[2].weight = model[0].weight
+    return model
+
+
 def hooked():
     model = nn.Sequential(nn.Linear(64, 20), nn.Tanh(), nn.Linear(20, 10))
     model[1].register_forward_hook(lambda module, inputs, output: output * 2)
@@ -75,6 +81,7 @@ def hooked():
         (lambda: nn.Sequential(nn.Linear(64, 20), nn.PReLU(20), nn.Linear(20, 10)), False),
         (lambda: nn.Sequential(nn.Sequential(nn.Linear(64, 20), nn.ReLU()), nn.Linear(20, 10)), False),
         (tied, False),
+        (tied_weights, False),
         (hooked, False),
     ],
 )

@@ -5,11 +5,13 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from evenflow.errors import ModelError
+from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import (
     BatchNorm1d,
+    BatchNorm2d,
     BatchRenorm,
     GhostBatchNorm,
     MaskedBatchNorm,
@@ -53,6 +55,21 @@ def test_peer_torch_checkpointing_updates_the_statistics_twice(kind, reentrant):
         torch.testing.assert_close(mine, wanted)
     if kind != "accumulating":
         assert checked[1].num_batches_tracked == {"ghost": 9}.get(kind, 3)
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+@pytest.mark.parametrize("worth", [1, 10**12])
+def test_a_recomputation_keeps_the_tensors_of_the_first_pass(monkeypatch, worth, early_stop):
+    monkeypatch.setattr(kernels, "WORTH_LOADING", worth)
+    plain = nn.Sequential(
+        nn.Conv2d(3, 4, 3), BatchNorm2d(4, activation="relu"), nn.Conv2d(4, 4, 3), BatchNorm2d(4), nn.Tanh()
+    ).double()
+    checked = copy.deepcopy(plain)
+    x = normal(3, 3, 8, 8)
+    with set_checkpoint_early_stop(early_stop):
+        for mine, wanted in zip(step(checked, x, False), step(plain, x, None), strict=True):
+            torch.testing.assert_close(mine, wanted)
+    assert checked[1].num_batches_tracked == checked[3].num_batches_tracked == 1
 
 
 def test_torchs_layer_moves_twice_so_the_test_above_can_fail():

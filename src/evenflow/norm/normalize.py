@@ -85,8 +85,9 @@ def _is_ours(parts: Parts, activation: str | None) -> bool:
 
 def _moments(x: Tensor, used: Tensor) -> BatchMoments:
     count = _count(x)
-    mean, variance = used.to(statistics_dtype(x))
-    return BatchMoments(mean, variance * (count / (count - 1)), count)
+    mean, variance = used
+    dtype = statistics_dtype(x)
+    return BatchMoments(mean.to(dtype), (variance * (count / (count - 1))).to(dtype), count)
 
 
 def _normalize_batch(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, BatchMoments]:

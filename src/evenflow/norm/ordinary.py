@@ -43,12 +43,11 @@ class Ordinary:
         y, self.table = arrays.forward(self.found, parts, None, self.eps)
         return y
 
-    def backward(self, dy: Tensor, parts: Parts) -> Gradients:
+    def backward(self, dy: Tensor, parts: Parts, moments: Tensor) -> Gradients:
         """Carry a gradient back."""
         assert self.table is not None
         several = torch._C._functorch.is_legacy_batchedtensor(dy)
         if several or torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen():
-            moments = torch.from_numpy(kernels.moments_in(self.table).copy())
             return carry_back(dy, parts, moments, (self.eps, self.activation, False))
         return arrays.backward(self.found, dy, parts, self.table, self.eps, given=False)
 
@@ -78,8 +77,6 @@ def ordinary(parts: Parts, eps: float, activation: str | None) -> Ordinary | Non
         return None
     if any(part is not None and type(part) not in _PLAIN for part in parts):
         return None
-    if torch._C._current_graph_task_id() != -1:  # a recomputation
-        return None
     found = arrays.kernel(parts.x, parts.residual, activation)
     return None if found is None else Ordinary(found, eps, activation)
 
@@ -89,13 +86,17 @@ class _Ordinary(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, call: Ordinary
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, bias, residual)
+        y = call.forward(Parts(x, weight, bias, residual))
+        assert call.table is not None
+        # The moments too: checkpointing wants the same tensors whichever way a call and its recomputation go.
+        ctx.save_for_backward(x, weight, bias, residual, torch.from_numpy(kernels.moments_in(call.table)))
         ctx.call = call
-        return call.forward(Parts(x, weight, bias, residual))
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
-        return (*ctx.call.backward(dy, Parts(*ctx.saved_tensors)), None)
+        *parts, moments = ctx.saved_tensors
+        return (*ctx.call.backward(dy, Parts(*parts), moments), None)
 
 
 def _is_seen() -> bool:

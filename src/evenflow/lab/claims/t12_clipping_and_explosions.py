@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from evenflow.clip import clip_grad_norm_, clip_grad_value_
+from evenflow.errors import NoResultsError
 from evenflow.lab import (
     Budget,
     Figure,
@@ -97,6 +98,8 @@ def shares(results: Results, clipping: str) -> NDArray[np.float64]:
 def verdict(results: Results) -> Verdict:
     """Half of the runs that explode without clipping beside those that explode with it."""
     plain = shares(results, "none")
+    if not plain.any():
+        raise NoResultsError("no run explodes without clipping, so that there is nothing to prevent: raise the rates")
     words = "share of runs, half of those that explode without clipping less those that do when clipped by"
     checks = [
         paired_check(PREDICTION, how, plain / 2, shares(results, how), f"{words} {how}") for how in ("norm", "value")

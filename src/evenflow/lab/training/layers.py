@@ -31,7 +31,7 @@ def forward_of_layers(model: nn.Module) -> Forward | None:
     if type(model) is not nn.Sequential or _hooked(model):
         return None
     chain = list(model.named_children())
-    alone = len({id(part) for part in model}) == len(model)
+    alone = len(list(model.parameters())) == len(list(model.named_parameters(remove_duplicate=False)))
     if not alone or any(type(part) not in (nn.Linear, *ELEMENTWISE) or _hooked(part) for _, part in chain):
         return None
 

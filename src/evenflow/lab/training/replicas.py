@@ -109,15 +109,21 @@ def _stacked(models: Sequence[nn.Module]) -> tuple[State, State, Step]:
 
 
 def _mapped(model: nn.Module, buffers: State) -> Forward:
-    skeleton = copy.deepcopy(model).to("meta")
+    skeleton, tied = _skeleton(model)
 
     def one(own: State, kept: State, inputs: Tensor) -> Tensor:
-        # Stacked tensors are tied to nothing; looking for ties takes longer than a small layer.
-        output: Tensor = functional_call(skeleton, (own, kept), (inputs,), tie_weights=False)
+        output: Tensor = functional_call(skeleton, (own, kept), (inputs,), tie_weights=tied)
         return output
 
     every = vmap(one, randomness="different")
     return lambda stacked, inputs: every(dict(stacked), buffers, inputs)
+
+
+def _skeleton(model: nn.Module) -> tuple[nn.Module, bool]:
+    """The model without values, and whether weights are tied: to look for ties takes longer than a small layer."""
+    tied = len(list(model.parameters())) < len(list(model.named_parameters(remove_duplicate=False)))
+    twin = copy.deepcopy(model)
+    return (twin if tied else twin.to("meta")), tied  # on another device they would be tied no longer
 
 
 def _laid_out(parameters: State, gradients: Sequence[Tensor]) -> State:
@@ -162,7 +168,8 @@ def _losses(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _accuracies(model: nn.Module, parameters: State, buffers: State, data: Split) -> list[float]:
-    skeleton = copy.deepcopy(model).eval().to("meta")
+    skeleton, _ = _skeleton(model)
+    skeleton.eval()
     outputs = vmap(lambda own, kept: functional_call(skeleton, (own, kept), (data.test_inputs,)))(parameters, buffers)
     shares: list[float] = (outputs.argmax(2) == data.test_targets).float().mean(1).tolist()
     return shares
