@@ -143,7 +143,7 @@ def without_names(listed: Sequence[Tensor | tuple[str, Tensor]]) -> list[Tensor]
         ParameterTypeError: An item is neither.
     """
     if all(issubclass(kind, Tensor) for kind in set(map(type, listed))):
-        return list(listed)  # type: ignore[arg-type]
+        return list(listed)  # type: ignore[arg-type]  # all are tensors
     return [item if isinstance(item, Tensor) else _second(place, item) for place, item in enumerate(listed)]
 
 

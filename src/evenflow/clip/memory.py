@@ -43,7 +43,7 @@ class Blocks:
 
     def scale_(self, factor: float) -> None:
         """Multiply all numbers by a factor."""
-        kernels.loops()["scale"](  # type: ignore[index]
+        kernels.loops()["scale"](  # type: ignore[index]  # as above
             self.addresses, self.lengths, self.kind, torch.get_num_threads(), factor
         )
 

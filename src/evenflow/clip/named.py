@@ -88,7 +88,7 @@ def _of_iterable(parameters: Parameters) -> Named:
     if isinstance(parameters, Tensor):
         parameters = [parameters]
     try:
-        listed = list(parameters)  # type: ignore[arg-type]
+        listed = list(parameters)  # type: ignore[arg-type]  # an iterable; the error is told below
     except TypeError as error:
         raise ParameterTypeError(
             "parameters must be a model, an optimizer, a tensor, or an iterable of tensors or (name, tensor) pairs; "

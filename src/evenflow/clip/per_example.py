@@ -145,9 +145,9 @@ def _count(inputs: object, targets: object) -> int:
             )
         if tensor.dim() == 0 or len(tensor) == 0:
             raise BatchError(f"{name} must hold at least one example; got shape {tuple(tensor.shape)}")
-    if len(inputs) != len(targets):  # type: ignore[arg-type]
+    if len(inputs) != len(targets):  # type: ignore[arg-type]  # tensors or lists
         raise BatchError(f"inputs and targets must be as many; got {len(inputs)} and {len(targets)}")  # type: ignore[arg-type]
-    return len(inputs)  # type: ignore[arg-type]
+    return len(inputs)  # type: ignore[arg-type]  # tensors or lists
 
 
 def _norms(gradients: dict[str, Tensor]) -> Tensor:

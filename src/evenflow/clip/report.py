@@ -99,7 +99,7 @@ def from_state(state: object) -> ClipReport:
         StateError: It is not one.
     """
     try:
-        fields = dict(state)  # type: ignore[call-overload]
+        fields = dict(state)  # type: ignore[call-overload]  # any object; the error is told below
         fields["nonfinite"] = tuple(fields["nonfinite"])
         fields["largest"] = tuple((name, share) for name, share in fields["largest"])
         return ClipReport(**fields)

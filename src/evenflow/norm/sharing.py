@@ -78,7 +78,7 @@ class Table:
         assert self._merged is not None  # the last seat has merged before it woke the first
         calls = self._calls.setdefault(layer, [])
         calls.append(Shared(_detached(own), _detached(self._merged), torch.is_grad_enabled()))
-        layer.shared_calls = calls  # type: ignore[assignment]
+        layer.shared_calls = calls  # type: ignore[assignment]  # a module may hold it
         return self._merged
 
     def _leave(self, index: int) -> None:

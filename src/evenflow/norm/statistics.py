@@ -68,7 +68,7 @@ def statistics_of(
     """
     count = torch.tensor(x.numel() // x.shape[1], device=x.device) if mask is None else mask.sum()
     count = count.to(vector_dtype(x))
-    mean, variance = _Statistics.apply(x, mask, count)  # type: ignore[no-untyped-call]
+    mean, variance = _Statistics.apply(x, mask, count)  # type: ignore[no-untyped-call]  # torch leaves apply bare
     return Statistics(mean, variance, count)
 
 

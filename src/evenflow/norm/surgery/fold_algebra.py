@@ -34,7 +34,7 @@ def folded(norm: _BatchNorm, layer: nn.Module, *, behind: bool) -> tuple[Tensor,
         behind: Whether the BatchNorm stands behind the layer.
     """
     scale, shift = scale_and_shift(norm)
-    held: Tensor = layer.weight.detach().double()  # type: ignore[operator]
+    held: Tensor = layer.weight.detach().double()  # type: ignore[operator]  # a linear layer has one
     matrix = _by_group(held, layer)
     bias = _bias(layer, matrix)
     groups = matrix.shape[0]

@@ -46,7 +46,7 @@ class FoldCheck:
 
 
 def _data(layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.weight  # type: ignore[assignment]
+    weight: Tensor = layer.weight  # type: ignore[assignment]  # a linear layer has one
     drawn = torch.Generator().manual_seed(0)
     if not isinstance(layer, _ConvNd):
         return torch.randn(4, weight.shape[1], generator=drawn, dtype=torch.float64).to(weight.device)

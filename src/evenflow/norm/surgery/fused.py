@@ -36,7 +36,7 @@ def normalize_and_activate(
         in_place: Whether the addition writes to the output of the layer.
     """
     if _can_be_one(norm, input, residual, module, activation):
-        return norm(input, residual, activation=activation)  # type: ignore[no-any-return]
+        return norm(input, residual, activation=activation)  # type: ignore[no-any-return]  # a module returns Any
     output: Tensor = norm(input)
     if residual is not None:
         output = output.add_(residual) if in_place else output + residual

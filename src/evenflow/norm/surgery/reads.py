@@ -63,7 +63,7 @@ class Reads:
                 recorder._note(module, name)
             return object.__getattribute__(module, name)
 
-        nn.Module.__getattribute__ = read  # type: ignore[method-assign,assignment]
+        nn.Module.__getattribute__ = read  # type: ignore[method-assign,assignment]  # taken away in __exit__
         return self
 
     def __exit__(self, *error: object) -> None:
