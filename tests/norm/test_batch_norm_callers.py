@@ -5,7 +5,6 @@ import torch
 from torch.testing._internal.two_tensor import TwoTensor
 
 from evenflow.errors import NonFiniteError
-from evenflow.kernels import activations, normalize
 from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import BatchNorm1d, BatchNorm2d, batch_norm, operators
 
@@ -108,15 +107,3 @@ def test_inplace_leaves_a_batch_that_is_refused():
     with pytest.raises(NonFiniteError):
         BatchNorm1d(8, inplace=True, on_nonfinite="raise")(x)
     assert x.isnan().all()
-
-
-def test_both_sides_of_the_kernels_count_their_lines_alike():
-    assert (kernels._BEFORE, kernels._SUM, kernels._AFTER, kernels._WRITE, kernels._AGAIN) == (
-        normalize.BEFORE, normalize.SUM, normalize.AFTER, normalize.WRITE, normalize.AGAIN,
-    )  # fmt: skip
-    assert (kernels._FIRST, kernels._MEAN, kernels._VARIANCE, kernels._SCALE, kernels._SHIFT) == (
-        normalize.FIRST, normalize.MEAN, normalize.VARIANCE, normalize.SCALE, normalize.SHIFT,
-    )  # fmt: skip
-    assert normalize.SHIFT + 1 == kernels._TABLE_LINES
-    assert normalize.LEVEL + 1 == kernels._LINES
-    assert activations.NAMES[0] is None

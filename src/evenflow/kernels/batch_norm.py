@@ -4,141 +4,136 @@ Nothing but time depends on the number of threads: pieces whose sums are added u
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from evenflow.kernels.pool import share
+from evenflow.kernels.call import AFTER, AGAIN, BEFORE, LINES, SUM, WRITE, Call
+from evenflow.kernels.team import run_together
 
-Array = NDArray[Any]
-Table = NDArray[np.float64]
-Loop = Callable[..., None]
-
-WORTH_LOADING = 2**16
+WORTH_LOADING = 2**14
 """Elements from which a kernel does it. To compile one takes two seconds where no cache has it."""
 # What one block of channels takes of the cache between two phases; that of a core is 1 to 2 MB today.
 _BLOCK_BYTES = 2**19
-# The elements from which threads share the pieces of an array: to hand over and to meet again, three times, takes 300
-# microseconds.
-_SHARED = 2**20
 # The elements that a thread takes at once, and those that are summed in one piece.
 _TASK, _PIECE, _PIECE_ROWS = 2**15, 2**16, 64
-# With fewer channels, threads share the values of each.
-_CHANNELS_TO_SHARE = 4
-_BEFORE, _SUM, _AFTER, _WRITE, _AGAIN = 1, 2, 4, 8, 16
-_TABLE_LINES, _LINES = 5, 5
-_FIRST, _MEAN, _VARIANCE, _SCALE, _SHIFT = range(5)
+# With fewer channels, threads share the values of each. Rows are read in stretches of at least so many channels.
+_CHANNELS_TO_SHARE, _STRETCH = 4, 64
+_BYTES = 8
 
 # Activations from this one on call for an exponential, so that the backward pass keeps what it has computed.
 _FIRST_SLOW = 3
 
-_loaded: dict[tuple[Any, ...], tuple[Loop, Loop] | None] = {}
+_loaded: dict[tuple[Any, ...], "Normalizer | None"] = {}
 
 
-class Normalizer:
-    """Batch normalisation with one activation, of arrays of one kind; from `find_normalizer`.
+class Work:
+    """A loop, and how it goes over arrays of one size. Calls are used again: to make one takes as long as small work.
 
     Args:
-        forward: The loop of the forward pass.
-        backward: The loop of the backward pass.
-        rows: Whether arrays are (value, channel); otherwise they are (batch, channel, values).
+        loop: A compiled callback.
+        sizes: What stands in each call.
+        stages: Phases that are done one after the other: which, in how many tasks, on how many threads.
+        memory: Numbers to work in, in float64.
     """
 
-    def __init__(self, forward: Loop, backward: Loop, rows: bool) -> None:
-        self._forward, self._backward, self._rows = forward, backward, rows
+    __slots__ = ("_loop", "_memory", "_sizes", "_spare", "_stages")
 
-    def normalize(
-        self, x: Array, residual: Array | None, y: Array, table: Table, eps: float, given: bool, threads: int
-    ) -> None:
-        """Fill `y`, and in `table` the moments where they are not given.
+    def __init__(self, loop: Any, sizes: dict[str, float], stages: Iterable[tuple[int, int, int]], memory: int) -> None:
+        self._loop, self._sizes, self._stages, self._memory = loop, sizes, tuple(stages), memory
+        self._spare: list[Call] = []
+
+    def take(self) -> Call:
+        """Return a call for `do`, to be filled with addresses and parameters; all of them, as it may have been used."""
+        try:
+            return self._spare.pop()
+        except IndexError:  # between a question and an answer another thread may come
+            return self._new()
+
+    def do(self, call: Call) -> None:
+        """Run the loop, and take the call back."""
+        for phases, tasks, threads in self._stages:
+            call.phases, call.tasks, call.taken, call.done = phases, tasks, 0, 0
+            run_together(self._loop, call, threads)
+        self._spare.append(call)
+
+    def _new(self) -> Call:
+        memory = np.empty(self._memory)
+        call = Call(memory, **self._sizes)
+        call.first = memory.ctypes.data
+        call.lines = call.first + _BYTES * call.channels
+        call.sums = call.lines + _BYTES * LINES * call.channels
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class Normalizer:
+    """Batch normalisation with one activation, of arrays of one kind; from `find_normalizer`. Arrays are C-contiguous.
+
+    Attributes:
+        rows: Whether arrays are (value, channel), so that `values` is 1; else they are (batch, channel, values).
+    """
+
+    rows: bool
+    _loops: tuple[Any, Any]
+    _exact: bool
+    _bytes: int
+
+    def forward(self, batch: int, channels: int, values: int, *, given: bool, threads: int) -> Work:
+        """Return the work that fills `y`, unless moments are given `moments` too, and moves the running statistics.
+
+        A call wants `x`, `r`, `y` and parameters. Without a residual `x` stands in its place, and where the
+        loop overwrites the batch, in that of `y`.
 
         Args:
-            x: The batch, C-contiguous.
-            residual: Of its shape, if the loops add one.
-            y: The output, of its shape; the batch itself if the loops write there.
-            table: From `new_table`.
-            eps: Added to the variance.
-            given: Whether the moments stand in the table.
+            batch: Size of the arrays in their first dimension.
+            channels: In the second.
+            values: In the third.
+            given: Whether the moments are given.
             threads: At most so many.
         """
-        lines = _lines(x)
-        r = x if residual is None else residual
-        count = x.size / x.shape[1]
-
-        def call(sums: Table, *part: int) -> None:
-            self._forward(x, r, y, table, lines, sums, eps, count, *part)
-
+        sums = 0 if given else SUM | AFTER
         # The numbers of a float64 sum are as exact as the sum: about the mean they are small.
-        sums = _SUM | _AFTER | (_AGAIN if x.dtype == np.float64 else 0)
-        self._sweep(call, x, table, _BEFORE if given else sums, threads)
+        again = AGAIN if sums and self._exact else 0
+        return self._work(self._loops[0], (batch, channels, values), BEFORE | sums | again | WRITE, given, threads)
 
-    def gradients(
-        self, x: Array, residual: Array | None, dy: Array, dx: Array, dr: Array | None,
-        table: Table, eps: float, given: bool, threads: int,
-    ) -> Table:  # fmt: skip
-        """Fill the gradients of the input and of the residual, and return those of scale and shift, a line each.
+    def backward(self, batch: int, channels: int, values: int, *, given: bool, threads: int) -> Work:
+        """Return the work that fills `dx`, `dr`, `d_weight` and `d_bias`.
 
-        Args:
-            x: The batch, as in the forward pass.
-            residual: The residual, as in the forward pass.
-            dy: Gradient of the output.
-            dx: Filled; not the same memory as another array.
-            dr: Filled, where there is a residual.
-            table: As the forward pass left it.
-            eps: Added to the variance.
-            given: Whether the moments were given, so that no gradient goes through them.
-            threads: At most so many.
+        A call wants `x`, `r`, `dy`, parameters, and moments as the forward pass left them. Without a residual,
+        `x` stands in its place and `dx` in that of `dr`. No other two arrays may be the same memory. No gradient goes
+        through moments that are given.
         """
-        lines, grads = _lines(x), np.empty((2, x.shape[1]))
-        r, s = (x if residual is None else residual), (dx if dr is None else dr)
-        count = math.inf if given else x.size / x.shape[1]
+        return self._work(self._loops[1], (batch, channels, values), BEFORE | SUM | AFTER | WRITE, given, threads)
 
-        def call(sums: Table, *part: int) -> None:
-            self._backward(x, r, dy, dx, s, table, lines, sums, grads, eps, count, *part)
-
-        self._sweep(call, x, table, _BEFORE | _SUM | _AFTER, threads)
-        return grads
-
-    def _sweep(self, call: Callable[..., None], x: Array, table: Table, phases: int, threads: int) -> None:
+    def _work(self, loop: Any, sizes: tuple[int, int, int], phases: int, given: bool, threads: int) -> Work:
         """Do all phases on blocks of channels, or one after the other on pieces of the values."""
-        values, channels = x.shape[0], x.shape[1]
-        if not self._rows and channels >= _CHANNELS_TO_SHARE:
-            sums, each = np.zeros((2, channels)), x.size // channels
-            block = max(1, min(channels, _BLOCK_BYTES // (each * x.itemsize)))
+        batch, channels, values = sizes
+        each, block = batch * values, channels
+        piece = max(_PIECE_ROWS if self.rows else 1, _PIECE // (channels * values))
+        by_channel = batch <= piece if self.rows else channels >= _CHANNELS_TO_SHARE
+        if by_channel:
+            part = -(-channels // threads)
+            block = max(_STRETCH, part) if self.rows else max(1, min(part, _BLOCK_BYTES // (each * self._bytes)))
             task = max(block, -(-_TASK // each))
-            share(lambda c, d: call(sums, 0, values, c, d, block, phases | _WRITE), channels, threads, task)
-            return
-        threads = threads if x.size >= _SHARED else 1
-        width = x.size // values
-        piece = max(_PIECE_ROWS if self._rows else 1, _PIECE // width)
-        everything = (0, channels, channels)
-        if values <= piece:
-            call(np.zeros((2, channels)), 0, values, *everything, phases | _WRITE)
-            return
-        whole = np.zeros((2, channels))
-        if phases & _BEFORE:
-            call(whole, 0, 0, *everything, _BEFORE)
-        if phases & _SUM:
-            pieces = range(0, values, piece)
-
-            def total() -> Table:
-                sums = np.zeros((len(pieces), 2, channels))
-
-                def add(first: int, last: int) -> None:
-                    for k in range(first, last):
-                        call(sums[k], pieces[k], min(pieces[k] + piece, values), *everything, _SUM)
-
-                share(add, len(pieces), threads, slab=1)
-                whole_sum: Table = sums.sum(axis=0)
-                return whole_sum
-
-            if phases & _AGAIN:
-                table[_FIRST] += total()[0] * channels / x.size
-            call(total(), 0, 0, *everything, _AFTER)
-        share(lambda n, m: call(whole, n, m, *everything, _WRITE), values, threads, piece)
+            tasks, pieces = -(-channels // task), 1
+        else:
+            task, pieces = piece, -(-batch // piece)
+            tasks = pieces
+        stages = [phases]
+        if pieces > 1:
+            wanted = (BEFORE, SUM | AGAIN, SUM | AFTER, WRITE)
+            stages = [stage for stage in wanted if stage & ~SUM & phases]
+        numbers = {
+            "batch": batch, "channels": channels, "values": values, "count": math.inf if given else each,
+            "by_channel": by_channel, "task": task, "block": block, "pieces": pieces,
+        }  # fmt: skip
+        split = [(stage, 1 if stage == BEFORE else tasks) for stage in stages]
+        memory = channels * (1 + LINES + 2 * pieces)
+        return Work(loop, numbers, ((stage, many, min(threads, many)) for stage, many in split), memory)
 
 
 def find_normalizer(
@@ -166,34 +161,7 @@ def find_normalizer(
     key = (act, keep, rows, element, here)
     if key not in _loaded:
         _loaded[key] = _load(*key) if _compiler_is_there() else None
-    loops = _loaded[key]
-    return None if loops is None else Normalizer(*loops, rows)
-
-
-def new_table(channels: int, scale: Array | None, shift: Array | None) -> Table:
-    """Return the table that the loops read: a value near those of each channel, its moments, its parameters.
-
-    Args:
-        channels: How many.
-        scale: One number a channel; None means 1.
-        shift: One number a channel; None means 0.
-    """
-    table = np.zeros((_TABLE_LINES, channels))
-    table[_SCALE] = 1.0 if scale is None else scale
-    if shift is not None:
-        table[_SHIFT] = shift
-    return table
-
-
-def begin_at_first(table: Table, x: Array) -> None:
-    """Let the sums be about the first value of each channel, as long as its moments are not known."""
-    first = x[0] if x.ndim == 2 else x[0, :, 0]
-    table[_FIRST] = (first.astype(np.uint32) << 16).view(np.float32) if first.dtype == np.uint16 else first
-
-
-def moments_in(table: Table) -> Table:
-    """Return the lines of a table with mean and biased variance."""
-    return table[_MEAN : _VARIANCE + 1]
+    return _loaded[key]
 
 
 @cache
@@ -206,25 +174,16 @@ def _compiler_is_there() -> bool:
     return not settings.DISABLE_JIT
 
 
-def _load(act: int, keep: bool, rows: bool, element: str, here: bool) -> tuple[Loop, Loop]:
-    from evenflow.kernels import activations, jit, normalize
+def _load(act: int, keep: bool, rows: bool, element: str, here: bool) -> Normalizer:
+    from evenflow.kernels import activations, call, elements, jit, memory, normalize, normalize_back, per_channel
 
-    inner = "float64" if element == "float64" else "float32"
-    array, table = (f"{element}[:, ::1]" if rows else f"{element}[:, :, ::1]"), "float64[:, ::1]"
-    numbers = "float64, float64" + 6 * ", int64"
-    stamp = max(jit.stamp(activations), jit.stamp(jit))
+    exact = element == "float64"
+    stamp = max(map(jit.stamp, (activations, call, elements, jit, memory, per_channel)))
     stash = element != "uint16" and (keep or act >= _FIRST_SLOW)
-    return (
-        jit.compiled(
-            normalize.forward(act, keep, here, rows, stamp),
-            f"void({3 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {numbers})",
-        ),
-        jit.compiled(
-            normalize.backward(act, keep, stash, rows, stamp),
-            f"void({5 * (array + ', ')}{table}, {inner}[:, ::1], {table}, {table}, {numbers})",
-        ),
+    kind = np.dtype(element).type
+    kinds = (kind, np.float64 if exact else np.float32)
+    loops = (
+        jit.callback(normalize.forward(act, keep, here, rows, kinds, stamp)),
+        jit.callback(normalize_back.backward(act, keep, stash, rows, kinds, stamp)),
     )
-
-
-def _lines(x: Array) -> Array:
-    return np.empty((_LINES, x.shape[1]), dtype=np.float64 if x.dtype == np.float64 else np.float32)
+    return Normalizer(rows, loops, exact, np.dtype(kind).itemsize)

@@ -39,9 +39,20 @@ def reduction(function: Function) -> Function:
 
 def by_type(kind: type[np.generic], special: Function, general: Function) -> Function:
     """Return an inlined function that is `special` where its first argument is of a kind, else `general`."""
+    wanted = numba.from_dtype(np.dtype(kind))
+    return _chosen(lambda first: isinstance(first, kind), lambda first: first == wanted, special, general)
 
+
+def by_rank(rows: Function, planes: Function) -> Function:
+    """Return an inlined function that is `rows` where its first argument has two dimensions, else `planes`."""
+    return _chosen(lambda first: first.ndim == 2, lambda first: first.ndim == 2, rows, planes)
+
+
+def _chosen(
+    is_of_values: Callable[[Any], bool], is_of_types: Callable[[Any], bool], special: Function, general: Function
+) -> Function:
     def function(first: Any, *others: Any) -> Any:
-        return (special if isinstance(first, kind) else general)(first, *others)
+        return (special if is_of_values(first) else general)(first, *others)
 
     def run_special(first: Any, *others: Any) -> Any:
         return special(first, *others)
@@ -50,7 +61,7 @@ def by_type(kind: type[np.generic], special: Function, general: Function) -> Fun
         return general(first, *others)
 
     def pick(first: Any, *_: Any) -> Callable[..., Any]:
-        return run_special if first == numba.from_dtype(np.dtype(kind)) else run_general
+        return run_special if is_of_types(first) else run_general
 
     inlined: Any = function
     numba.extending.overload(inlined, jit_options={"forceinline": True, "error_model": "numpy"}, strict=False)(pick)
@@ -109,6 +120,19 @@ def compiled(function: Function, signature: str, *, any_order: bool = False) -> 
         return _compile(function, signature, any_order=any_order, cache=True)
     except _CACHE_FAILURES:
         return _compile(function, signature, any_order=any_order, cache=False)
+
+
+def callback(function: Callable[[int], None]) -> Any:
+    """Compile a function of an address as one that C may call, from any thread; see `compiled`."""
+    try:
+        return _as_callback(function, cache=True)
+    except _CACHE_FAILURES:
+        return _as_callback(function, cache=False)
+
+
+def _as_callback(function: Callable[[int], None], *, cache: bool) -> Any:
+    wrapper: Any = numba.cfunc("void(int64)", cache=cache, error_model="numpy")
+    return wrapper(function)
 
 
 def _compile(function: Function, signature: str, *, any_order: bool, cache: bool) -> Function:

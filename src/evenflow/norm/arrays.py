@@ -1,114 +1,193 @@
-"""From tensors to the arrays that the kernels go through, and back."""
+"""From tensors to the memory that the kernels go through, and back."""
 
 import ctypes
 import sys
-from functools import cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from evenflow.kernels import batch_norm as kernels
+from evenflow.kernels.call import Call
 from evenflow.norm.activations import ACTIVATIONS
 from evenflow.norm.formula import Parts
 
-Array = NDArray[Any]
-
 _NUMBERS = {name: number for number, name in enumerate((None, *ACTIVATIONS))}
-_EXACT = (torch.float32, torch.float64)
+EXACT = (torch.float32, torch.float64)
+"""What the kernels read numbers of a channel in."""
 _ELEMENTS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "uint16"}
 # Memory of at least this size comes from the system as pages that are empty, and is given back as soon as it is freed.
 _FRESH_BYTES, _HUGE_PAGE, _MADV_HUGEPAGE = 2**22, 2**21, 14
 
 
-def kernel(
-    x: Tensor, residual: Tensor | None, activation: str | None, *, here: bool = False
-) -> kernels.Normalizer | None:
-    """Return the kernel for a batch, or None: it is small, of another type, or there is no compiler."""
-    element = _ELEMENTS.get(x.dtype)
-    if element is None or x.device.type != "cpu" or x.numel() == 0:
+class Running(NamedTuple):
+    """Running statistics that a kernel moves, without gaps and in float32 or float64.
+
+    Attributes:
+        mean: The running mean.
+        variance: The running variance, of the same dtype.
+        batches: How many batches have moved them, int64; counted if it is there.
+        momentum: Weight of the new value.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor | None
+    momentum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """How batches of one kind are normalised; from `kernel`.
+
+    Attributes:
+        is_dense: Whether the kernel goes through their memory as it is.
+        is_large: Whether memory for an output is new to the process.
+    """
+
+    is_dense: bool
+    is_large: bool
+    forward: kernels.Work
+    forward_given: kernels.Work
+    backward: kernels.Work
+    backward_given: kernels.Work
+
+
+def kernel(x: Tensor, residual: Tensor | None, activation: str | None, *, here: bool = False) -> Kernel | None:
+    """Return what normalises a batch, or None: it is small, of another type, or there is no compiler."""
+    if not x.is_cpu or x.numel() < kernels.WORTH_LOADING:
         return None
-    return kernels.find_normalizer(
-        _NUMBERS[activation], residual is not None, _in_rows(x), element, x.numel(), here=here
-    )
+    return _kernel(x.shape, x.stride(), x.dtype, residual is not None, activation, here, torch.get_num_threads())
 
 
 def forward(
-    found: kernels.Normalizer, parts: Parts, moments: Tensor | None, eps: float, *, here: bool = False
-) -> tuple[Tensor, kernels.Table]:
+    found: Kernel, parts: Parts, moments: Tensor | None, eps: float, *, here: bool = False,
+    running: Running | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Normalise by a kernel; see `formula.normalized`. A dense batch is overwritten if the output goes `here`.
 
+    Args:
+        found: The kernel.
+        parts: What is normalised.
+        moments: Mean and biased variance, (2, channel) in float64; None takes those of the batch.
+        eps: Added to the variance.
+        here: Whether the output goes where the batch is.
+        running: Statistics that the moments of the batch move.
+
     Returns:
-        The output, and the table of the channels, with the moments in it.
+        The output, and the moments.
     """
-    x = _dense(parts.x)
-    y = x if here else _empty_like(x)
-    array = _array(x)
-    table = kernels.new_table(array.shape[1], _vector(parts.weight), _vector(parts.bias))
-    if moments is None:
-        kernels.begin_at_first(table, array)
-    else:
-        kernels.moments_in(table)[:] = moments.numpy()
-    residual = None if parts.residual is None else _array(_laid_out_as(x, parts.residual))
-    found.normalize(array, residual, _array(y), table, eps, moments is not None, torch.get_num_threads())
-    return _restored(parts.x, x, y), table
+    x, weight, bias, residual = parts
+    dense = _dense(x, found)
+    y = dense if here else _empty(dense, found)
+    used = torch.empty((2, x.shape[1]), dtype=torch.float64)
+    work = found.forward
+    if moments is not None:
+        work = found.forward_given
+        used.copy_(moments)
+    call = work.take()
+    # What is named here lives until the work is done.
+    weight, bias, residual = _fill(call, dense, weight, bias, residual, eps)
+    call.y, call.moments, call.running_bytes, call.batches = y.data_ptr(), used.data_ptr(), 0, 0
+    if running is not None:
+        mean, variance, batches, call.momentum = running
+        call.running_mean, call.running_var, call.running_bytes = mean.data_ptr(), variance.data_ptr(), mean.itemsize
+        call.batches = 0 if batches is None else batches.data_ptr()
+        call.correction = call.count / (call.count - 1)
+    work.do(call)
+    return (y if found.is_dense else _restored(x, dense, y)), used
 
 
-def backward(
-    found: kernels.Normalizer, dy: Tensor, parts: Parts, table: kernels.Table, eps: float, *, given: bool
-) -> Parts:
+def backward(found: Kernel, dy: Tensor, parts: Parts, moments: Tensor, eps: float, *, given: bool) -> Parts:
     """Carry a gradient back by a kernel.
 
     Args:
         found: The kernel.
         dy: Gradient of the output.
         parts: What was normalised.
-        table: As `forward` left it, or from `table_of`.
+        moments: With which: mean and biased variance, (2, channel) in float64.
         eps: Added to the variance.
-        given: Whether the moments were given.
+        given: Whether they were given.
     """
-    x = _dense(parts.x)
-    dx, dr = _empty_like(x), None if parts.residual is None else _empty_like(x)
-    scale_and_shift = found.gradients(
-        _array(x),
-        None if parts.residual is None else _array(_laid_out_as(x, parts.residual)),
-        _array(_laid_out_as(x, dy)),
-        _array(dx),
-        None if dr is None else _array(dr),
-        table,
-        eps,
-        given,
-        torch.get_num_threads(),
+    x, weight, bias, residual = parts
+    dense = _dense(x, found)
+    dx, dr = _empty(dense, found), None if residual is None else _empty(dense, found)
+    dy, moments = _laid_out_as(dense, dy), moments.contiguous()
+    work = found.backward_given if given else found.backward
+    call = work.take()
+    wide_weight, wide_bias, residual = _fill(call, dense, weight, bias, residual, eps)
+    d_weight, d_bias = _gradient_of(wide_weight), _gradient_of(wide_bias)
+    call.dy, call.dx, call.dr = dy.data_ptr(), dx.data_ptr(), (dx if dr is None else dr).data_ptr()
+    call.moments, call.d_weight, call.d_bias = moments.data_ptr(), _address(d_weight), _address(d_bias)
+    work.do(call)
+    if not found.is_dense:
+        dx, dr = _restored(x, dense, dx), None if dr is None else _restored(x, dense, dr)
+    return Parts(dx, _as(d_weight, weight), _as(d_bias, bias), dr)
+
+
+@lru_cache(maxsize=256)
+def _kernel(
+    shape: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, keep: bool, activation: str | None, here: bool,
+    threads: int,
+) -> Kernel | None:  # fmt: skip
+    like = torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+    size, channels = shape.numel(), shape[1]
+    if dtype not in _ELEMENTS or size == 0 or activation not in _NUMBERS:
+        return None
+    is_dense = _is_dense(like)
+    rows = _in_rows(like if is_dense else like.contiguous())
+    found = kernels.find_normalizer(_NUMBERS[activation], keep, rows, _ELEMENTS[dtype], size, here=here)
+    if found is None:
+        return None
+    values = 1 if rows else size // (shape[0] * channels)
+    sizes = (size // (channels * values), channels, values)
+    works = (
+        way(*sizes, given=given, threads=threads) for way in (found.forward, found.backward) for given in (False, True)
     )
-    d_weight, d_bias = map(_as, scale_and_shift, (parts.weight, parts.bias))
-    dr = None if dr is None else _restored(parts.x, x, dr)
-    return Parts(_restored(parts.x, x, dx), d_weight, d_bias, dr)
+    forward, forward_given, backward, backward_given = works
+    is_large = size * dtype.itemsize >= _FRESH_BYTES
+    return Kernel(is_dense, is_large, forward, forward_given, backward, backward_given)
 
 
-def table_of(parts: Parts, moments: Tensor) -> kernels.Table:
-    """Return the table that a forward pass with these moments would have left."""
-    table = kernels.new_table(parts.x.shape[1], _vector(parts.weight), _vector(parts.bias))
-    kernels.moments_in(table)[:] = moments.numpy()
-    return table
+def _fill(
+    call: Call, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, eps: float
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Tell a call of a dense batch and what goes with it; return the tensors whose memory that is."""
+    call.x, call.eps = x.data_ptr(), eps
+    call.r = call.x
+    if residual is not None:
+        residual = _laid_out_as(x, residual)
+        call.r = residual.data_ptr()
+    call.weight_bytes = call.bias_bytes = 0
+    if weight is not None:
+        weight = _vector(weight)
+        call.weight, call.weight_bytes = weight.data_ptr(), weight.itemsize
+    if bias is not None:
+        bias = _vector(bias)
+        call.bias, call.bias_bytes = bias.data_ptr(), bias.itemsize
+    return weight, bias, residual
 
 
-def _as(line: Array, vector: Tensor | None) -> Tensor | None:
-    """Return a line of float64 numbers as a tensor of its own, in the dtype of a vector."""
-    if vector is None:
-        return None
-    if vector.dtype == torch.float32:
-        return torch.from_numpy(line.astype(np.float32))  # in a third of the time
-    return torch.from_numpy(line).to(vector.dtype, copy=True)
+def _address(vector: Tensor | None) -> int:
+    return 0 if vector is None else vector.data_ptr()
 
 
-def _vector(values: Tensor | None) -> Array | None:
-    if values is None:
-        return None
+def _gradient_of(vector: Tensor | None) -> Tensor | None:
+    return None if vector is None else torch.empty_like(vector)
+
+
+def _as(gradient: Tensor | None, vector: Tensor | None) -> Tensor | None:
+    if gradient is None or vector is None or gradient.dtype is vector.dtype:
+        return gradient
+    return gradient.to(vector.dtype)
+
+
+def _vector(values: Tensor) -> Tensor:
+    """Return one number a channel as the kernels read it: without gaps, in float32 or float64."""
     values = _plain(values)
-    array: Array = (values if values.dtype in _EXACT else values.double()).numpy()
-    return array
+    return (values if values.dtype in EXACT else values.detach().double()).contiguous()
 
 
 def _in_rows(x: Tensor) -> bool:
@@ -121,12 +200,19 @@ def _is_planes(x: Tensor) -> bool:
 
 
 def _plain(x: Tensor) -> Tensor:
-    return x.detach().resolve_neg() if x.is_neg() else x.detach()
+    """Return a tensor whose numbers stand in memory as they are."""
+    if x.is_neg():
+        return x.detach().resolve_neg()
+    return x.detach().clone() if x._is_zerotensor() else x
 
 
-def _dense(x: Tensor) -> Tensor:
+def _is_dense(x: Tensor) -> bool:
+    return x.is_contiguous() or x.movedim(1, -1).is_contiguous()
+
+
+def _dense(x: Tensor, found: Kernel) -> Tensor:
     x = _plain(x)
-    return x if x.is_contiguous() or x.movedim(1, -1).is_contiguous() else x.contiguous()
+    return x if found.is_dense else x.detach().contiguous()
 
 
 def _restored(given: Tensor, dense: Tensor, out: Tensor) -> Tensor:
@@ -140,31 +226,20 @@ def _restored(given: Tensor, dense: Tensor, out: Tensor) -> Tensor:
 def _laid_out_as(x: Tensor, other: Tensor) -> Tensor:
     """Return the other tensor in the type and with the strides of the batch."""
     other = _plain(other)
-    if other.dtype == x.dtype and other.stride() == x.stride():
+    if other.dtype == x.dtype and other.stride() == x.stride() and other.is_cpu:
         return other
-    return torch.empty_like(x).copy_(other)
+    return torch.empty_like(x).copy_(other.detach())
 
 
-def _array(x: Tensor) -> Array:
-    """Return the memory of a dense tensor as planes or as rows."""
-    if x.dtype == torch.bfloat16:
-        x = x.view(torch.uint16)
-    if x.dim() > 2:
-        x = x.flatten(2) if _is_planes(x) else x.movedim(1, -1).reshape(-1, x.shape[1])
-    array: Array = x.numpy()
-    return array
-
-
-def _empty_like(x: Tensor) -> Tensor:
+def _empty(like: Tensor, found: Kernel) -> Tensor:
     """Return memory to write to. Large memory is new, and the system fills it in large pages if it is asked to.
 
     Small pages take longer than all else: 18 ms for 51 MB, which are written in 2 where the pages are there, and in 6
     where they are large.
     """
-    y = torch.empty_like(x)
-    size = y.numel() * y.element_size()
-    if size >= _FRESH_BYTES and (advise := _advise()) is not None:
-        start, stop = -(-y.data_ptr() // _HUGE_PAGE), (y.data_ptr() + size) // _HUGE_PAGE
+    y = torch.empty_like(like)
+    if found.is_large and (advise := _advise()) is not None:
+        start, stop = -(-y.data_ptr() // _HUGE_PAGE), (y.data_ptr() + y.nbytes) // _HUGE_PAGE
         if start < stop:
             advise(start * _HUGE_PAGE, (stop - start) * _HUGE_PAGE, _MADV_HUGEPAGE)
     return y

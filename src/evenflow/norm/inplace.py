@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from evenflow.kernels.batch_norm import moments_in
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
 from evenflow.norm.shapes import beside
@@ -71,8 +70,7 @@ class _Here(torch.autograd.Function):
             )
             x.copy_(y)
         else:
-            _, table = arrays.forward(found, parts, None, eps, here=True)
-            moments = torch.from_numpy(moments_in(table))
+            _, moments = arrays.forward(found, parts, None, eps, here=True)
         ctx.mark_dirty(x)
         ctx.mark_non_differentiable(moments)
         ctx.save_for_backward(x, weight, bias, moments)
@@ -91,7 +89,7 @@ class _Here(torch.autograd.Function):
             inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
             gradients = carried_back(dy, inputs, None, eps, activation)
         else:
-            gradients = arrays.backward(found, dy, parts, arrays.table_of(parts, moments), eps, given=False)
+            gradients = arrays.backward(found, dy, parts, moments, eps, given=False)
         return (*gradients[:3], None, None)
 
 

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from evenflow import checks
 from evenflow.errors import ParameterValueError, TensorShapeError
 from evenflow.norm.activations import check_activation
-from evenflow.norm.formula import Parts
 from evenflow.norm.functional import check_batch, check_is_tensor, check_residual
 from evenflow.norm.inplace import INVERTIBLE
 from evenflow.norm.normalize import normalize_batch, normalize_population, statistics_dtype
 from evenflow.norm.options import Options, check_statistics_dtype, refuse_unknown, weight_of_new_value
-from evenflow.norm.ordinary import ordinary
+from evenflow.norm.ordinary import run_ordinary
 from evenflow.norm.sharing import Shared, current_seat, recall
 from evenflow.norm.standardize import standardize
 from evenflow.norm.statistics import Statistics, statistics_of
@@ -194,7 +193,8 @@ class EvenBatchNorm(TrackingNorm):
             ParameterTypeError: The batch or the residual is no tensor.
             UnknownActivationError: No such activation.
         """
-        return self._run(input, residual, activation=activation)
+        output = run_ordinary(self, input, residual, activation) if type(self) in _ORDINARY else None
+        return self._run(input, residual, activation=activation) if output is None else output
 
     def extra_repr(self) -> str:
         """Describe the layer as torch does, and add what is not torch's default."""
@@ -251,12 +251,6 @@ class EvenBatchNorm(TrackingNorm):
             return self._by_shared_statistics(x, residual, activation, mask)
         check_batch(x, training=True)
         wide = self._in_statistics_dtype(x)
-        call = None if self.inplace else ordinary(Parts(wide, self.weight, self.bias, residual), self.eps, activation)
-        if call is not None:
-            output = call.run(Parts(wide, self.weight, self.bias, residual))
-            if self.training:
-                self._track(call.moments(wide))
-            return output if wide is x else output.to(x.dtype)
         output, moments = normalize_batch(
             wide,
             self.weight,
@@ -379,3 +373,6 @@ class BatchNorm3d(EvenBatchNorm, nn.BatchNorm3d):
     """
 
     _allowed_dims = (5,)
+
+
+_ORDINARY = frozenset((BatchNorm1d, BatchNorm2d, BatchNorm3d))

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenflow.kernels.batch_norm import moments_in
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
 from evenflow.norm.tracing import is_differentiated_forward, is_of_a_function, is_traced
@@ -135,8 +134,7 @@ def carry_back(dy: Tensor, parts: Parts, moments: Tensor, settings: Settings) ->
 def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str | None) -> tuple[Tensor, Tensor]:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
-        y, table = arrays.forward(found, parts, moments, eps)
-        return y, torch.from_numpy(moments_in(table))
+        return arrays.forward(found, parts, moments, eps)
     y, used = normalized(Parts(*parts.filled(part.detach() for part in parts.there())), moments, eps, activation)
     return torch.empty_like(parts.x).copy_(y), used
 
@@ -144,7 +142,7 @@ def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str |
 def _backward(dy: Tensor, parts: Parts, moments: Tensor, eps: float, activation: str | None, given: bool) -> Parts:
     found = arrays.kernel(parts.x, parts.residual, activation)
     if found is not None:
-        return arrays.backward(found, dy, parts, arrays.table_of(parts, moments), eps, given=given)
+        return arrays.backward(found, dy, parts, moments, eps, given=given)
     inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
     gradients = carried_back(dy.detach(), inputs, moments if given else None, eps, activation)
     laid_out = Parts(parts.x, parts.weight, parts.bias, None if parts.residual is None else parts.x)

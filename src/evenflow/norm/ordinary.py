@@ -1,13 +1,12 @@
 """The ordinary call of a layer in training: plain tensors, seen by nobody else, and one kernel each way.
 
-What it computes is what `evenflow.norm.normalize` does. Around a kernel that takes 30 microseconds, what a call asks
-and converts is most of the time, so an ordinary one asks as little as can be: what is special takes the long way.
+What it computes is what `evenflow.norm.normalize` and the layer's tracking do. Around a kernel that takes 30
+microseconds, what a call asks and converts is most of the time, the more so as the arrays have swept Python out of the
+cache. So an ordinary call asks as little as can be, and what is special takes the long way.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -15,97 +14,157 @@ from torch.autograd import forward_ad
 from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts
-from evenflow.norm.moments import BatchMoments
 from evenflow.norm.operators import Gradients, carry_back
+from evenflow.norm.sharing import current_seat
 
 _PLAIN = (Tensor, nn.Parameter)
+# A name is found faster than a path of names.
+_functions, _modes = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack
+_transforms, _tracer = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
+_backward_pass, _moved = torch._C._current_graph_task_id, torch.autograd.graph.increment_version
+_NO_PASS = -1
 
 
-@dataclass(slots=True)
-class Ordinary:
-    """An ordinary call: its kernel, and the table of the channels once it has run."""
+class Layer(Protocol):
+    """What is asked of a layer; see `EvenBatchNorm`."""
 
-    found: kernels.Normalizer
+    num_features: int
     eps: float
+    momentum: float | None
+    track_running_stats: bool
+    training: bool
     activation: str | None
-    table: kernels.Table | None = None
-
-    def run(self, parts: Parts) -> Tensor:
-        """Normalise, and leave the table."""
-        if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in parts):
-            way: Any = _Ordinary.apply
-            output: Tensor = way(*parts, self)
-            return output
-        return self.forward(parts)
-
-    def forward(self, parts: Parts) -> Tensor:
-        """Do it."""
-        y, self.table = arrays.forward(self.found, parts, None, self.eps)
-        return y
-
-    def backward(self, dy: Tensor, parts: Parts, moments: Tensor) -> Gradients:
-        """Carry a gradient back."""
-        assert self.table is not None
-        several = torch._C._functorch.is_legacy_batchedtensor(dy)
-        if several or torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen():
-            return carry_back(dy, parts, moments, (self.eps, self.activation, False))
-        return arrays.backward(self.found, dy, parts, self.table, self.eps, given=False)
-
-    def moments(self, x: Tensor) -> BatchMoments:
-        """Return the moments of the batch, once it is normalised."""
-        assert self.table is not None
-        count = x.numel() // x.shape[1]
-        mean, variance = kernels.moments_in(self.table)
-        variance = variance * (count / (count - 1))
-        if x.dtype == torch.float64:
-            mean = mean.copy()
-        else:
-            mean, variance = mean.astype(np.float32), variance.astype(np.float32)
-        return BatchMoments(torch.from_numpy(mean), torch.from_numpy(variance), count)
+    inplace: bool
+    frozen: bool
+    accumulate: int
+    on_nonfinite: str
+    running_variance: str
+    statistics_dtype: torch.dtype | None
+    shared_calls: Any
+    _parameters: dict[str, nn.Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _allowed_dims: ClassVar[tuple[int, ...] | None]
 
 
-def ordinary(parts: Parts, eps: float, activation: str | None) -> Ordinary | None:
-    """Return how a kernel does this call, or None if anything is special about it.
+def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor | None:
+    """Normalise by a kernel, which moves the running statistics too, or return None and leave all as it is.
 
     Args:
-        parts: What is normalised, by its own statistics.
-        eps: Added to the variance.
-        activation: Its name, or None.
+        layer: Its class has no methods of its own but those of `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`.
+        x: The batch; not checked yet.
+        residual: Added to the normalised batch; not checked either.
+        activation: The name for this call; None leaves it to the layer.
     """
     # First of all, as a compiler would make a rule of what is asked of sizes.
-    if _is_seen() or parts.x.numel() < kernels.WORTH_LOADING:
+    if _is_seen() or not _is_plain_training(layer) or not _fits(layer, x, residual):
         return None
-    if any(part is not None and type(part) not in _PLAIN for part in parts):
+    parameters = layer._parameters
+    if "weight" not in parameters or "bias" not in parameters:  # a parametrisation has put others there
         return None
-    found = arrays.kernel(parts.x, parts.residual, activation)
-    return None if found is None else Ordinary(found, eps, activation)
+    weight, bias = parameters["weight"], parameters["bias"]
+    if not (_is_vector(weight, layer.num_features) and _is_vector(bias, layer.num_features)):
+        return None
+    name = layer.activation if activation is None else activation
+    found = arrays.kernel(x, residual, name)
+    if found is None:
+        return None
+    running = None
+    if layer.track_running_stats and _backward_pass() == _NO_PASS:
+        running = _running(layer)
+        if running is None:
+            return None
+    if torch.is_grad_enabled():
+        output: Tensor = _Ordinary.way(x, weight, bias, residual, found, layer.eps, name, running)
+    else:
+        output, _ = arrays.forward(found, Parts(x, weight, bias, residual), None, layer.eps, running=running)
+    if running is not None:
+        _moved([moved for moved in running[:3] if moved is not None])
+    return output
 
 
 class _Ordinary(torch.autograd.Function):
+    way: Any
+
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, call: Ordinary
-    ) -> Tensor:
-        y = call.forward(Parts(x, weight, bias, residual))
-        assert call.table is not None
-        # The moments too: checkpointing wants the same tensors whichever way a call and its recomputation go.
-        ctx.save_for_backward(x, weight, bias, residual, torch.from_numpy(kernels.moments_in(call.table)))
-        ctx.call = call
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None,
+        found: arrays.Kernel, eps: float, activation: str | None, running: arrays.Running | None,
+    ) -> Tensor:  # fmt: skip
+        y, moments = arrays.forward(found, Parts(x, weight, bias, residual), None, eps, running=running)
+        ctx.save_for_backward(x, weight, bias, residual, moments)
+        ctx.settings = (eps, activation, False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
-        *parts, moments = ctx.saved_tensors
-        return (*ctx.call.backward(dy, Parts(*parts), moments), None)
+        *inputs, moments = ctx.saved_tensors
+        parts = Parts(*inputs)
+        # Tensors that a hook has brought back may be laid out in another way.
+        found = None if torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen() else _kernel(ctx, parts)
+        if found is None or torch._C._functorch.is_legacy_batchedtensor(dy):
+            return (*carry_back(dy, parts, moments, ctx.settings), None, None, None, None)
+        return (*arrays.backward(found, dy, parts, moments, ctx.settings[0], given=False), None, None, None, None)
+
+
+# Straight to what torch's own `apply` calls: it looks for transforms of `torch.func` first, and there are none here.
+_Ordinary.way = super(torch.autograd.Function, _Ordinary).apply
+
+
+def _kernel(ctx: Any, parts: Parts) -> arrays.Kernel | None:
+    return arrays.kernel(parts.x, parts.residual, ctx.settings[1])
 
 
 def _is_seen() -> bool:
     """Tell whether a compiler, a mode, a tracer or a transform sees this call."""
     return (
         torch.compiler.is_compiling()
-        or torch._C._len_torch_function_stack() > 0
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or _functions() > 0
+        or _modes() > 0
+        or _transforms() is not None
         or forward_ad._current_level >= 0
-        or torch._C._get_tracing_state() is not None
+        or _tracer() is not None
     )
+
+
+def _is_plain_training(layer: Layer) -> bool:
+    """Tell whether this batch alone normalises itself, and moves the running statistics as torch's layer would."""
+    return (
+        layer.training
+        and not layer.frozen
+        and not layer.inplace
+        and layer.accumulate == 1
+        and layer.on_nonfinite == "propagate"
+        and layer.running_variance == "unbiased"
+        and layer.statistics_dtype is not torch.float64
+        and not layer.shared_calls
+        and current_seat() is None
+    )
+
+
+def _fits(layer: Layer, x: Tensor, residual: Tensor | None) -> bool:
+    """Tell whether a batch, and what is added, are as they should be, and large enough for a kernel."""
+    if type(x) not in _PLAIN or x.dim() not in (layer._allowed_dims or ()) or x.shape[1] != layer.num_features:
+        return False
+    if x.numel() < max(kernels.WORTH_LOADING, 2 * layer.num_features):
+        return False
+    return residual is None or (type(residual) in _PLAIN and residual.is_cpu and residual.shape == x.shape)
+
+
+def _is_vector(vector: Tensor | None, size: int) -> bool:
+    return vector is None or (type(vector) in _PLAIN and vector.is_cpu and vector.numel() == size)
+
+
+def _running(layer: Layer) -> arrays.Running | None:
+    """Return the running statistics of a layer, or None if a kernel cannot move them."""
+    mean, variance, batches = map(layer._buffers.get, ("running_mean", "running_var", "num_batches_tracked"))
+    if mean is None or variance is None or layer.momentum is None:
+        return None
+    if not (_is_vector(mean, layer.num_features) and _is_vector(variance, layer.num_features)):
+        return None
+    if mean.dtype != variance.dtype or mean.dtype not in arrays.EXACT:
+        return None
+    if not mean.is_contiguous() or not variance.is_contiguous():
+        return None
+    if batches is not None and (type(batches) is not Tensor or not batches.is_cpu or batches.dtype != torch.int64):
+        return None
+    return arrays.Running(mean, variance, batches, layer.momentum)

@@ -1,0 +1,62 @@
+"""torch's own threads, for loops that share out their work themselves.
+
+torch computes with a team of OpenMP threads, which go on looking for work for a while after the last. Threads beside
+them would wait for a processor; the team takes up a loop in two microseconds.
+"""
+
+import ctypes
+import os
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from evenflow.kernels.call import Call
+from evenflow.kernels.pool import share
+
+# A child that was forked has the memory of the team, and none of its threads.
+_home = os.getpid()
+
+
+def run_together(loop: Any, call: Call, threads: int) -> None:
+    """Call `loop(call)` in several threads at once; all have returned when this does.
+
+    Args:
+        loop: A compiled callback, `jit.callback`. It takes pieces of the work from a counter in `call` until there are
+            no more, so that it does not matter how many threads come.
+        call: What it reads.
+        threads: At most so many.
+    """
+    if threads == 1:
+        loop.ctypes(call.address)
+        return
+    team = _team() if os.getpid() == _home else None
+    if team is None:
+        share(lambda *_: loop.ctypes(call.address), threads, threads, slab=1)
+    else:
+        team(loop.address, call.address, threads, 0)
+
+
+@cache
+def _team() -> Any:
+    """Return GNU OpenMP's call for a parallel region, from the library that torch has loaded; None if there is none.
+
+    LLVM's and Intel's libraries offer it too, on Linux.
+    """
+    if sys.platform != "linux":
+        return None
+    spec = find_spec("torch")
+    folders = [Path(place) / "lib" for place in (spec and spec.submodule_search_locations) or ()]
+    beside = [str(path) for folder in folders for path in sorted(folder.glob("lib[gi]*omp*.so*"))]
+    for name in (*beside, "libgomp.so.1", "libiomp5.so", "libomp.so"):
+        try:
+            library = ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        except OSError:  # it is not loaded
+            continue
+        region: Any = getattr(library, "GOMP_parallel", None)
+        if region is not None:
+            region.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            region.restype = None
+            return region
+    return None
