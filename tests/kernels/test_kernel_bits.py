@@ -108,6 +108,31 @@ def test_a_truncated_draw_is_the_references_whether_its_interval_needs_the_ends_
     assert_same_bits(out, by_reference("central", 9, 0, out.size, *numbers))
 
 
+@given(st.floats(-4, 4).map(lambda power: 2.0**power), keys, st.integers(0, 2**40))
+def test_a_draw_from_an_even_interval_is_the_references(end, key, start):
+    numbers = central.parameters(0.0, 1.0, -end, end)
+    if numbers:
+        left, right, share, *_ = numbers
+        assert left == right
+        assert (
+            share > 2.0**-10
+        )  # so that no two words come to the same probability, as the shorter way takes for granted
+        out = np.empty(1000, dtype=np.float32)
+        kernel("central")(out, key, start, *numbers)
+        assert_same_bits(out, by_reference("central", key, start, out.size, *numbers))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("gap", range(1, 17, 3))
+def test_a_long_array_may_begin_anywhere_in_a_line_of_the_cache(name, gap):
+    whole = np.full(draws._PAST_CACHE + 40, 7, dtype=np.float32)
+    out = whole[gap : gap + draws._PAST_CACHE + 9]
+    kernel(name)(out, 5, 0, *PLAIN[name])
+    assert_same_bits(out, by_reference(name, 5, 0, out.size, *PLAIN[name]))
+    assert (whole[:gap] == 7).all()
+    assert (whole[gap + out.size :] == 7).all()
+
+
 def test_no_tail_above_the_end_needs_the_other_polynomial():
     tail = np.float32(draws._END) * (1 + np.arange(1000, dtype=np.float32) * 2.0**-23)
     v = -transforms.log(np.float32(4) * tail * (np.float32(1) - tail))

@@ -1,8 +1,9 @@
 """The draws of `evenflow.random`, which explains their mathematics, as loops over tables that give the same bits.
 
-Everything that the loops inline is in this file, since Numba's cache looks only at the file of the loop to tell
-whether it is stale. Words are held in 64 bits, where a product of two has room; `cos_sin` and `log` work on signed
-32-bit integers, which every processor converts to float32 at full width.
+What the loops inline is in this file, since Numba's cache looks only at the file of the loop to tell whether it is
+stale; of `memory` nothing tells it. Words are made in 64 bits, where a product of two has room, some hundred at a time,
+and turned into draws in 32, of which a vector has twice as many. `cos_sin` and `log` work on signed 32-bit
+integers, which every processor converts to float32 at full width.
 
 Without the compiler the functions are plain Python on NumPy's scalars.
 """
@@ -13,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenflow.kernels.jit import primitive, widest
+from evenflow.kernels.memory import pour, settle
 
 F32 = np.float32
 I32 = np.int32
+U32 = np.uint32
 U64 = np.uint64
 F64 = np.float64
 Floats = NDArray[np.float32]
 Blocks = NDArray[np.uint64]
 Block = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
+State = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
+Words = NDArray[np.uint32]
 
 _M0, _M1 = U64(0xD2511F53), U64(0xCD9E8D57)
 _W0, _W1 = U64(0x9E3779B9), U64(0xBB67AE85)
@@ -51,17 +56,27 @@ _F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9 = map(F32, (
 _MIDDLE, _MIDDLE_ROOT, _LIMIT = F32(3.25), F32(3.5), F32(6.5)
 # With no smaller tail than this, -ln(4 q (1 - q)) is at most 6.44.
 _END = 4e-4
+# Numbers from which they go past the cache, by way of so many that are made in it.
+_PAST_CACHE, _ASIDE = 2**18, 2**9
+
+
+@primitive
+def nine_rounds(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, key: np.uint64) -> State:
+    """Encrypt one counter by all rounds of Philox4x32-10 but the last; return that round's keys too."""
+    k0, k1 = key & _LOW, key >> _HALF
+    for _ in range(9):
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
+        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
+    return c0, c1, c2, c3, k0, k1
 
 
 @primitive
 def philox(c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, key: np.uint64) -> Block:
     """Encrypt one counter by Philox4x32-10."""
-    k0, k1 = key & _LOW, key >> _HALF
-    for _ in range(10):
-        p0, p1 = c0 * _M0, c2 * _M1
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    return c0, c1, c2, c3
+    c0, c1, c2, c3, k0, k1 = nine_rounds(c0, c1, c2, c3, key)
+    p0, p1 = c0 * _M0, c2 * _M1
+    return (p1 >> _HALF) ^ c1 ^ k0, p1 & _LOW, (p0 >> _HALF) ^ c3 ^ k1, p0 & _LOW
 
 
 @primitive
@@ -71,9 +86,29 @@ def words(block: np.uint64, key: np.uint64) -> Block:
 
 
 @primitive
-def scaled_uniform(word: np.uint64, low: np.float32, width: np.float32, last: np.float32) -> np.float32:
+def turned(product: np.uint64) -> np.uint64:
+    """Return a number with its halves exchanged."""
+    return (product >> _HALF) | (product << _HALF)
+
+
+@primitive
+def word_pairs(pairs: NDArray[np.uint64], key: np.uint64, block: np.uint64) -> None:
+    """Fill an array with the words of whole blocks of a stream, from `block` on, the first of each two in its low half.
+
+    A product has the halves of such a pair, in the other order.
+    """
+    widest()
+    for i in range(pairs.size // 2):
+        counter = block + U64(i)
+        c0, c1, c2, c3, k0, k1 = nine_rounds(counter & _LOW, counter >> _HALF, U64(0), U64(0), key)
+        pairs[2 * i] = turned(c2 * _M1) ^ c1 ^ k0
+        pairs[2 * i + 1] = turned(c0 * _M0) ^ c3 ^ k1
+
+
+@primitive
+def scaled_uniform(word: np.uint32, low: np.float32, width: np.float32, last: np.float32) -> np.float32:
     """Return the uniform draw of a word, at most `last`."""
-    draw = F32(I32(word >> U64(8))) * F32(2.0**-24) * width + low
+    draw = F32(I32(word >> U32(8))) * F32(2.0**-24) * width + low
     return draw if draw < last else last
 
 
@@ -107,11 +142,11 @@ def cos_sin(turns: np.int32) -> tuple[np.float32, np.float32]:
 
 
 @primitive
-def normal_pair(word: np.uint64, other: np.uint64, mean: np.float32, std: np.float32) -> tuple[np.float32, np.float32]:
+def normal_pair(word: np.uint32, other: np.uint32, mean: np.float32, std: np.float32) -> tuple[np.float32, np.float32]:
     """Return the two normal draws of two words."""
     u = F32(word) * F32(2.0**-32) + F32(2.0**-33)
     radius = np.sqrt(F32(-2) * log(u))
-    cosine, sine = cos_sin(I32(other >> U64(8)))
+    cosine, sine = cos_sin(I32(other >> U32(8)))
     return radius * cosine * std + mean, radius * sine * std + mean
 
 
@@ -132,18 +167,25 @@ def near_end(v: np.float32) -> np.float32:
 
 
 @primitive
-def quantile(word: np.uint64, left: float, right: float, share: float, ends: bool) -> np.float32:
+def quantile(word: np.uint64, left: float, right: float, share: float, ends: bool, even: bool) -> np.float32:
     """Return the truncated standard normal draw of a word.
 
-    Where the interval has `ends` beyond `_LIMIT`, both polynomials are computed, so that loops vectorise.
+    Where the interval has `ends` beyond `_LIMIT`, both polynomials are computed, so that loops vectorise. Where it is
+    `even`, the nearer end is that of the smaller number: fewer steps, to the same bits.
     """
-    u = (F64(I32(word >> U64(1))) + 0.5) * 2.0**-31
-    below, above = left + u * share, right + (1.0 - u) * share
-    q = below if below < above else above
+    number = I32(word >> U64(1))
+    if even:
+        is_below = number < I32(2**30)
+        q = left + (F64(number if is_below else ~number & I32(2**31 - 1)) + 0.5) * 2.0**-31 * share
+    else:
+        u = (F64(number) + 0.5) * 2.0**-31
+        below, above = left + u * share, right + (1.0 - u) * share
+        is_below = below < above
+        q = below if is_below else above
     y, tail = F32(1.0 - 2.0 * q), F32(q)
     v = -log(F32(4) * tail * (F32(1) - tail))
     size = y * (near_end(v) if ends and v >= _LIMIT else near_middle(v))
-    return -size if below < above else size
+    return -size if is_below else size
 
 
 @primitive
@@ -153,75 +195,94 @@ def confined(draw: np.float32, bottom: np.float32, top: np.float32) -> np.float3
     return top if raised > top else raised
 
 
+@primitive
+def uniform_line(source: Words, line: Floats, bottom: np.float32, width: np.float32, last: np.float32) -> None:
+    """Turn words into uniform draws."""
+    widest()
+    for i in range(line.size):
+        line[i] = scaled_uniform(source[i], bottom, width, last)
+
+
+@primitive
+def normal_line(source: Words, line: Floats, mean: np.float32, std: np.float32) -> None:
+    """Turn words into normal draws."""
+    widest()
+    for i in range(line.size // 2):
+        line[2 * i], line[2 * i + 1] = normal_pair(source[2 * i], source[2 * i + 1], mean, std)
+
+
+@primitive
+def hand_over(line: Floats, out: Floats, past: bool) -> None:
+    """Copy draws to where they go, past the cache or through it."""
+    if past:
+        pour(line, out)
+    else:
+        for i in range(out.size):
+            out[i] = line[i]
+
+
 def uniform(out: Floats, key: np.uint64, blocks: Blocks, low: float, high: float) -> None:
     """Fill rows of whole blocks, each from its own block on, with draws from U[low, high)."""
     bottom, top = F32(low), F32(high)
     width, last = top - bottom, np.nextafter(top, bottom)
+    pairs, aside = np.empty(_ASIDE // 2, dtype=np.uint64), np.empty(_ASIDE, dtype=np.float32)
+    source = pairs.view(U32)
     for row in range(out.shape[0]):
-        block, line = blocks[row], out[row]
-        for i in range(line.size // 4):
-            w0, w1, w2, w3 = words(block + U64(i), key)
-            line[4 * i] = scaled_uniform(w0, bottom, width, last)
-            line[4 * i + 1] = scaled_uniform(w1, bottom, width, last)
-            line[4 * i + 2] = scaled_uniform(w2, bottom, width, last)
-            line[4 * i + 3] = scaled_uniform(w3, bottom, width, last)
+        for done in range(0, out.shape[1], _ASIDE):
+            count = min(_ASIDE, out.shape[1] - done)
+            word_pairs(pairs[: count // 2], key, blocks[row] + U64(done // 4))
+            uniform_line(source, aside, bottom, width, last)
+            hand_over(aside, out[row, done : done + count], out.shape[1] >= _PAST_CACHE)
+    if out.shape[1] >= _PAST_CACHE:
+        settle()
 
 
 def normal(out: Floats, key: np.uint64, blocks: Blocks, mean: float, std: float) -> None:
     """Fill rows of whole blocks, each from its own block on, with draws from N(mean, std^2)."""
-    widest()
     centre, scale = F32(mean), F32(std)
+    pairs, aside = np.empty(_ASIDE // 2, dtype=np.uint64), np.empty(_ASIDE, dtype=np.float32)
+    source = pairs.view(U32)
     for row in range(out.shape[0]):
-        block, line = blocks[row], out[row]
-        for i in range(line.size // 4):
-            w0, w1, w2, w3 = words(block + U64(i), key)
-            line[4 * i], line[4 * i + 1] = normal_pair(w0, w1, centre, scale)
-            line[4 * i + 2], line[4 * i + 3] = normal_pair(w2, w3, centre, scale)
+        for done in range(0, out.shape[1], _ASIDE):
+            count = min(_ASIDE, out.shape[1] - done)
+            word_pairs(pairs[: count // 2], key, blocks[row] + U64(done // 4))
+            normal_line(source, aside, centre, scale)
+            hand_over(aside, out[row, done : done + count], out.shape[1] >= _PAST_CACHE)
+    if out.shape[1] >= _PAST_CACHE:
+        settle()
 
 
 @primitive
 def central_line(
-    line: Floats,
-    key: np.uint64,
-    block: np.uint64,
-    left: float,
-    right: float,
-    share: float,
-    centre: np.float32,
-    scale: np.float32,
-    low: np.float32,
-    high: np.float32,
-    ends: bool,
-) -> None:
-    """Fill whole blocks, from `block` on, with draws from N(centre, scale^2) inside [low, high]."""
+    line: Floats, key: np.uint64, block: np.uint64, left: float, right: float, share: float,
+    mean: np.float32, std: np.float32, low: np.float32, high: np.float32, ends: bool, even: bool,
+) -> None:  # fmt: skip
+    """Fill whole blocks, from `block` on, with draws from N(mean, std^2) inside [low, high].
+
+    Half of the steps are in float64, of which a vector has no more than words: these are turned as they are made.
+    """
     widest()
     for i in range(line.size // 4):
         w0, w1, w2, w3 = words(block + U64(i), key)
-        line[4 * i] = confined(quantile(w0, left, right, share, ends) * scale + centre, low, high)
-        line[4 * i + 1] = confined(quantile(w1, left, right, share, ends) * scale + centre, low, high)
-        line[4 * i + 2] = confined(quantile(w2, left, right, share, ends) * scale + centre, low, high)
-        line[4 * i + 3] = confined(quantile(w3, left, right, share, ends) * scale + centre, low, high)
+        line[4 * i] = confined(quantile(w0, left, right, share, ends, even) * std + mean, low, high)
+        line[4 * i + 1] = confined(quantile(w1, left, right, share, ends, even) * std + mean, low, high)
+        line[4 * i + 2] = confined(quantile(w2, left, right, share, ends, even) * std + mean, low, high)
+        line[4 * i + 3] = confined(quantile(w3, left, right, share, ends, even) * std + mean, low, high)
 
 
 def central(
-    out: Floats,
-    key: np.uint64,
-    blocks: Blocks,
-    left: float,
-    right: float,
-    share: float,
-    mean: float,
-    std: float,
-    bottom: float,
-    top: float,
-) -> None:
+    out: Floats, key: np.uint64, blocks: Blocks, left: float, right: float, share: float,
+    mean: float, std: float, bottom: float, top: float,
+) -> None:  # fmt: skip
     """Fill rows of whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
     centre, scale, low, high = F32(mean), F32(std), F32(bottom), F32(top)
-    if min(left, right) > _END:
-        for row in range(out.shape[0]):
-            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, False)
-        return
-    # Apart from the others: the compiler makes a third less of a loop that lies inside another.
-    central_line(out[0], key, blocks[0], left, right, share, centre, scale, low, high, True)
-    for row in range(1, out.shape[0]):
-        central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, True)
+    near, even = min(left, right) > _END, left == right
+    for row in range(out.shape[0]):
+        if near and even:
+            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, False, True)
+        elif near:
+            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, False, False)
+        elif even:
+            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, True, True)
+        else:
+            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, True, False)
