@@ -43,10 +43,14 @@ class Kernel:
     """How batches of one kind are normalised; from `kernel`.
 
     Attributes:
+        stride: That of the batches.
+        dtype: Theirs.
         is_dense: Whether the kernel goes through their memory as it is.
         is_large: Whether memory for an output is new to the process.
     """
 
+    stride: tuple[int, ...]
+    dtype: torch.dtype
     is_dense: bool
     is_large: bool
     forward: kernels.Work
@@ -54,10 +58,25 @@ class Kernel:
     backward: kernels.Work
     backward_given: kernels.Work
 
+    def fits(self, x: Tensor) -> bool:
+        """Tell whether a batch of the same shape is of this kind."""
+        return x.stride() == self.stride and x.dtype is self.dtype
 
-def kernel(x: Tensor, residual: Tensor | None, activation: str | None, *, here: bool = False) -> Kernel | None:
-    """Return what normalises a batch, or None: it is small, of another type, or there is no compiler."""
+
+def kernel(parts: Parts, activation: str | None, *, here: bool = False) -> Kernel | None:
+    """Return what normalises a batch, or None: it is small, of another type, or there is no compiler.
+
+    What does not fit the batch, or is elsewhere, has no kernel either: torch will say what is wrong with it.
+    """
+    x, weight, bias, residual = parts
     if not x.is_cpu or x.numel() < kernels.WORTH_LOADING:
+        return None
+    channels = x.shape[1]
+    if weight is not None and not (weight.is_cpu and weight.numel() == channels):
+        return None
+    if bias is not None and not (bias.is_cpu and bias.numel() == channels):
+        return None
+    if residual is not None and not (residual.is_cpu and residual.shape == x.shape):
         return None
     return _kernel(x.shape, x.stride(), x.dtype, residual is not None, activation, here, torch.get_num_threads())
 
@@ -92,8 +111,9 @@ def forward(
     weight, bias, residual = _fill(call, dense, weight, bias, residual, eps)
     call.y, call.moments, call.running_bytes, call.batches = y.data_ptr(), used.data_ptr(), 0, 0
     if running is not None:
-        mean, variance, batches, call.momentum = running
+        mean, variance, batches, momentum = running
         call.running_mean, call.running_var, call.running_bytes = mean.data_ptr(), variance.data_ptr(), mean.itemsize
+        call.momentum = float(momentum)
         call.batches = 0 if batches is None else batches.data_ptr()
         call.correction = call.count / (call.count - 1)
     work.do(call)
@@ -107,14 +127,14 @@ def backward(found: Kernel, dy: Tensor, parts: Parts, moments: Tensor, eps: floa
         found: The kernel.
         dy: Gradient of the output.
         parts: What was normalised.
-        moments: With which: mean and biased variance, (2, channel) in float64.
+        moments: With which: mean and biased variance, (2, channel) in float64, without gaps.
         eps: Added to the variance.
         given: Whether they were given.
     """
     x, weight, bias, residual = parts
     dense = _dense(x, found)
     dx, dr = _empty(dense, found), None if residual is None else _empty(dense, found)
-    dy, moments = _laid_out_as(dense, dy), moments.contiguous()
+    dy = _laid_out_as(dense, dy)
     work = found.backward_given if given else found.backward
     call = work.take()
     wide_weight, wide_bias, residual = _fill(call, dense, weight, bias, residual, eps)
@@ -148,14 +168,14 @@ def _kernel(
     )
     forward, forward_given, backward, backward_given = works
     is_large = size * dtype.itemsize >= _FRESH_BYTES
-    return Kernel(is_dense, is_large, forward, forward_given, backward, backward_given)
+    return Kernel(stride, dtype, is_dense, is_large, forward, forward_given, backward, backward_given)
 
 
 def _fill(
     call: Call, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, eps: float
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Tell a call of a dense batch and what goes with it; return the tensors whose memory that is."""
-    call.x, call.eps = x.data_ptr(), eps
+    call.x, call.eps = x.data_ptr(), float(eps)
     call.r = call.x
     if residual is not None:
         residual = _laid_out_as(x, residual)
@@ -226,7 +246,7 @@ def _restored(given: Tensor, dense: Tensor, out: Tensor) -> Tensor:
 def _laid_out_as(x: Tensor, other: Tensor) -> Tensor:
     """Return the other tensor in the type and with the strides of the batch."""
     other = _plain(other)
-    if other.dtype == x.dtype and other.stride() == x.stride() and other.is_cpu:
+    if other.dtype == x.dtype and other.stride() == x.stride() and other.shape == x.shape:
         return other
     return torch.empty_like(x).copy_(other.detach())
 

@@ -63,7 +63,7 @@ class _Here(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, activation: str | None
     ) -> Any:
         parts = Parts(x, weight, bias, None)
-        found = arrays.kernel(x, None, activation, here=True)
+        found = arrays.kernel(parts, activation, here=True)
         if found is None:
             y, moments = normalized(
                 Parts(*parts.filled(part.detach() for part in parts.there())), None, eps, activation
@@ -84,7 +84,7 @@ class _Here(torch.autograd.Function):
         eps, activation = ctx.settings
         parts = Parts(_centred_input(y, weight, bias, variance, eps, activation), weight, bias, None)
         moments = torch.stack((torch.zeros_like(mean), variance))
-        found = arrays.kernel(parts.x, None, activation)
+        found = arrays.kernel(parts, activation)
         if found is None:
             inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
             gradients = carried_back(dy, inputs, None, eps, activation)

@@ -80,7 +80,7 @@ def _is_ours(parts: Parts, activation: str | None) -> bool:
     x = parts.x
     if x.device.type != "cpu" or x.numel() == 0 or is_watched() or is_recorded() or has_wrappers(parts):
         return False
-    return values_are_hidden() or arrays.kernel(x, parts.residual, activation) is not None
+    return values_are_hidden() or arrays.kernel(parts, activation) is not None
 
 
 def _moments(x: Tensor, used: Tensor) -> BatchMoments:

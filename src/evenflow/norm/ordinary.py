@@ -23,6 +23,7 @@ _functions, _modes = torch._C._len_torch_function_stack, torch._C._len_torch_dis
 _transforms, _tracer = torch._C._functorch.peek_interpreter_stack, torch._C._get_tracing_state
 _backward_pass, _moved = torch._C._current_graph_task_id, torch.autograd.graph.increment_version
 _NO_PASS = -1
+_MISSING: Any = object()
 
 
 class Layer(Protocol):
@@ -56,17 +57,17 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
         activation: The name for this call; None leaves it to the layer.
     """
     # First of all, as a compiler would make a rule of what is asked of sizes.
-    if _is_seen() or not _is_plain_training(layer) or not _fits(layer, x, residual):
+    if _is_seen() or not _is_plain_training(layer) or not _fits(layer, x):
         return None
-    parameters = layer._parameters
-    if "weight" not in parameters or "bias" not in parameters:  # a parametrisation has put others there
+    # A parametrisation has put something else there, which is not plain either.
+    weight, bias = layer._parameters.get("weight", _MISSING), layer._parameters.get("bias", _MISSING)
+    if not (_is_plain(weight) and _is_plain(bias) and _is_plain(residual)):
         return None
-    weight, bias = parameters["weight"], parameters["bias"]
-    if not (_is_vector(weight, layer.num_features) and _is_vector(bias, layer.num_features)):
-        return None
+    parts = Parts(x, weight, bias, residual)
     name = layer.activation if activation is None else activation
-    found = arrays.kernel(x, residual, name)
-    if found is None:
+    found = arrays.kernel(parts, name)
+    # A batch of inference mode is one that torch refuses to keep, once all is done.
+    if found is None or (torch.is_grad_enabled() and x.is_inference()):
         return None
     running = None
     if layer.track_running_stats and _backward_pass() == _NO_PASS:
@@ -74,9 +75,9 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
         if running is None:
             return None
     if torch.is_grad_enabled():
-        output: Tensor = _Ordinary.way(x, weight, bias, residual, found, layer.eps, name, running)
+        output: Tensor = _Ordinary.way(*parts, found, layer.eps, name, running)
     else:
-        output, _ = arrays.forward(found, Parts(x, weight, bias, residual), None, layer.eps, running=running)
+        output, _ = arrays.forward(found, parts, None, layer.eps, running=running)
     if running is not None:
         _moved([moved for moved in running[:3] if moved is not None])
     return output
@@ -92,26 +93,23 @@ class _Ordinary(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         y, moments = arrays.forward(found, Parts(x, weight, bias, residual), None, eps, running=running)
         ctx.save_for_backward(x, weight, bias, residual, moments)
-        ctx.settings = (eps, activation, False)
+        ctx.settings, ctx.found = (eps, activation, False), found
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         *inputs, moments = ctx.saved_tensors
-        parts = Parts(*inputs)
-        # Tensors that a hook has brought back may be laid out in another way.
-        found = None if torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen() else _kernel(ctx, parts)
-        if found is None or torch._C._functorch.is_legacy_batchedtensor(dy):
+        parts, found = Parts(*inputs), ctx.found
+        if not found.fits(parts.x):  # a hook has brought it back laid out in another way
+            found = arrays.kernel(parts, ctx.settings[1])
+        several = torch._C._functorch.is_legacy_batchedtensor(dy)
+        if found is None or several or torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen():
             return (*carry_back(dy, parts, moments, ctx.settings), None, None, None, None)
         return (*arrays.backward(found, dy, parts, moments, ctx.settings[0], given=False), None, None, None, None)
 
 
 # Straight to what torch's own `apply` calls: it looks for transforms of `torch.func` first, and there are none here.
 _Ordinary.way = super(torch.autograd.Function, _Ordinary).apply
-
-
-def _kernel(ctx: Any, parts: Parts) -> arrays.Kernel | None:
-    return arrays.kernel(parts.x, parts.residual, ctx.settings[1])
 
 
 def _is_seen() -> bool:
@@ -141,13 +139,15 @@ def _is_plain_training(layer: Layer) -> bool:
     )
 
 
-def _fits(layer: Layer, x: Tensor, residual: Tensor | None) -> bool:
-    """Tell whether a batch, and what is added, are as they should be, and large enough for a kernel."""
+def _fits(layer: Layer, x: Tensor) -> bool:
+    """Tell whether a batch is as it should be, and large enough for a kernel."""
     if type(x) not in _PLAIN or x.dim() not in (layer._allowed_dims or ()) or x.shape[1] != layer.num_features:
         return False
-    if x.numel() < max(kernels.WORTH_LOADING, 2 * layer.num_features):
-        return False
-    return residual is None or (type(residual) in _PLAIN and residual.is_cpu and residual.shape == x.shape)
+    return x.numel() >= max(kernels.WORTH_LOADING, 2 * layer.num_features)
+
+
+def _is_plain(part: Tensor | None) -> bool:
+    return part is None or type(part) in _PLAIN
 
 
 def _is_vector(vector: Tensor | None, size: int) -> bool:
@@ -163,8 +163,11 @@ def _running(layer: Layer) -> arrays.Running | None:
         return None
     if mean.dtype != variance.dtype or mean.dtype not in arrays.EXACT:
         return None
-    if not mean.is_contiguous() or not variance.is_contiguous():
+    if (
+        not (mean.is_contiguous() and variance.is_contiguous())
+        or mean.is_inference() > torch.is_inference_mode_enabled()
+    ):
         return None
-    if batches is not None and (type(batches) is not Tensor or not batches.is_cpu or batches.dtype != torch.int64):
+    if batches is not None and not (_is_vector(batches, 1) and batches.dtype == torch.int64):
         return None
     return arrays.Running(mean, variance, batches, layer.momentum)

@@ -1,5 +1,6 @@
 """What a layer has to know about the call that it is in."""
 
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -53,5 +54,13 @@ def is_watched() -> bool:
 
 
 def has_wrappers(tensors: Iterable[Tensor | None]) -> bool:
-    """Tell whether one of the tensors wraps others, as a DTensor does, and has no memory of its own."""
-    return not torch.compiler.is_compiling() and any(map(is_traceable_wrapper_subclass, tensors))
+    """Tell whether one of the tensors has no memory of its own: it wraps others, as a DTensor does, or is a fake."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(is_traceable_wrapper_subclass(tensor) or _is_fake(tensor) for tensor in tensors)
+
+
+def _is_fake(tensor: Tensor | None) -> bool:
+    # A plain tensor is none, and nothing is if nobody has loaded their module.
+    module = None if type(tensor) is Tensor else sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)

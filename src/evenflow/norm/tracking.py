@@ -90,7 +90,7 @@ class TrackingNorm(_BatchNorm):
         if (
             accept is None
             and isinstance(weight, float)
-            and new[0].dtype == running[0].dtype
+            and {old.dtype for old in running} == {value.dtype for value in new}
             and not values_are_hidden()
         ):
             torch._foreach_lerp_(running, new, weight)  # both in one call, for small batches

@@ -1,0 +1,99 @@
+"""The threads that take a loop up: torch's own, or the pool's where there are none, to the same bits."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from evenflow.kernels import batch_norm, pool, team
+from evenflow.norm import BatchNorm1d, BatchNorm2d
+
+SHAPES = [(16, 64, 8, 8), (5000, 40), (9, 2, 200, 200)]
+
+FORK = """
+import os, sys, torch
+from evenflow.norm import BatchNorm2d
+
+torch.set_num_threads(2)
+layer, x = BatchNorm2d(64), torch.randn(16, 64, 16, 16)
+
+def output():
+    # What torch does itself in a child may wait for ever.
+    return layer(x).detach().numpy().tobytes()
+
+before = output()
+child = os.fork()
+if child == 0:
+    os._exit(0 if output() == before else 1)
+_, status = os.waitpid(child, 0)
+assert output() == before
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def step(shape):
+    """Return what a step of training gives."""
+    torch.manual_seed(0)
+    layer = (BatchNorm1d if len(shape) == 2 else BatchNorm2d)(shape[1], activation="silu")
+    x = torch.randn(shape, requires_grad=True)
+    layer(x).square().sum().backward()
+    return [x.grad, layer.weight.grad, layer.bias.grad, layer.running_mean, layer.running_var]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the pool does it")
+def test_torch_has_a_team_that_takes_loops_up():
+    assert "OpenMP" in torch.__config__.parallel_info()
+    assert team._team() is not None
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_pool_stands_in_for_the_team_to_the_same_bits(monkeypatch, shape):
+    taken = []
+    share = pool.share
+    monkeypatch.setattr(team, "share", lambda *args, **options: (taken.append(args), share(*args, **options)))
+    by_team = step(shape)
+    assert len(taken) == 0 or sys.platform != "linux"
+    monkeypatch.setattr(team, "_team", lambda: None)
+    by_pool = step(shape)
+    assert taken
+    assert all(map(torch.equal, by_team, by_pool))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_team_takes_up_every_task_once():
+    """A channel that was missed or done twice would be seen in its sums."""
+    x = torch.ones(64, 512, 4, 8)
+    found = batch_norm.find_normalizer(0, False, False, "float32", x.numel())
+    for threads in (1, 2, 7):
+        y, moments = torch.full_like(x, np.nan), torch.full((2, 512), np.nan, dtype=torch.float64)
+        mean, variance = torch.zeros(512, dtype=torch.float64), torch.ones(512, dtype=torch.float64)
+        batches = torch.tensor(3)
+        work = found.forward(64, 512, 32, given=False, threads=threads)
+        call = work.take()
+        call.x = call.r = x.data_ptr()
+        call.y, call.moments, call.eps, call.weight_bytes, call.bias_bytes = y.data_ptr(), moments.data_ptr(), 1.0, 0, 0
+        call.running_mean, call.running_var, call.running_bytes = mean.data_ptr(), variance.data_ptr(), 8
+        call.batches, call.momentum, call.correction = batches.data_ptr(), 0.25, 1.0
+        work.do(call)
+        assert (y == 0).all()
+        assert (moments[0] == 1).all()
+        assert (moments[1] == 0).all()
+        assert (mean == 0.25).all()
+        assert (variance == 0.75).all()
+        assert batches == 4
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_child_does_not_wait_for_the_team_of_its_parent():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
