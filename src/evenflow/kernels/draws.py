@@ -277,12 +277,18 @@ def central(
     """Fill rows of whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
     centre, scale, low, high = F32(mean), F32(std), F32(bottom), F32(top)
     near, even = min(left, right) > _END, left == right
+    aside = np.empty(_ASIDE, dtype=np.float32)
     for row in range(out.shape[0]):
-        if near and even:
-            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, False, True)
-        elif near:
-            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, False, False)
-        elif even:
-            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, True, True)
-        else:
-            central_line(out[row], key, blocks[row], left, right, share, centre, scale, low, high, True, False)
+        for done in range(0, out.shape[1], _ASIDE):
+            line, block = aside[: min(_ASIDE, out.shape[1] - done)], blocks[row] + U64(done // 4)
+            if near and even:
+                central_line(line, key, block, left, right, share, centre, scale, low, high, False, True)
+            elif near:
+                central_line(line, key, block, left, right, share, centre, scale, low, high, False, False)
+            elif even:
+                central_line(line, key, block, left, right, share, centre, scale, low, high, True, True)
+            else:
+                central_line(line, key, block, left, right, share, centre, scale, low, high, True, False)
+            hand_over(line, out[row, done : done + line.size], out.shape[1] >= _PAST_CACHE)
+    if out.shape[1] >= _PAST_CACHE:
+        settle()
