@@ -23,9 +23,11 @@ class Watched(EvenBatchNorm):
     """A layer of another class, which goes the long way."""
 
 
-@pytest.fixture(autouse=True)
-def _every_batch_is_large(monkeypatch):
-    monkeypatch.setattr(kernels, "WORTH_LOADING", 1)
+@pytest.fixture(autouse=True, params=["large", "small"])
+def size(request, monkeypatch):
+    """Every batch is large, or every one is small, which torch's kernel does."""
+    monkeypatch.setattr(kernels, "WORTH_LOADING", 1 if request.param == "large" else 10**12)
+    return request.param
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def assert_the_same(ones, others):
     ],
     ids=str,
 )
-def test_it_does_what_the_long_way_does(ways, shape, activation, dtype, with_residual):
+def test_it_does_what_the_long_way_does(ways, size, shape, activation, dtype, with_residual):
     layer = LAYERS[len(shape)](C, activation=activation).to(dtype)
     nn.init.uniform_(layer.weight)
     nn.init.normal_(layer.bias)
@@ -91,7 +93,7 @@ def test_it_does_what_the_long_way_does(ways, shape, activation, dtype, with_res
     x, residual = batch(shape, dtype), batch(shape, dtype, seed=2) if with_residual else None
     for _ in range(2):
         ours = step(layer, x, residual)
-        assert not ways
+        assert not ways or (size == "small" and dtype == torch.bfloat16)
         assert_the_same(ours, step(long, x, residual))
         ways.clear()
 
@@ -186,12 +188,20 @@ def test_what_is_wrong_takes_the_long_way_and_moves_nothing():
     layer.weight = nn.Parameter(torch.ones(C, device="meta"))
     with pytest.raises(RuntimeError, match="device meta"):
         layer(x)
-    layer.weight = None
+    layer.weight = nn.Parameter(torch.ones(C))
     with torch.inference_mode():
         kept = torch.clone(x)
     with pytest.raises(RuntimeError, match="Inference tensors"):
         layer(kept)
     assert_the_same(layer.buffers(), before)
+
+
+def test_a_small_batch_that_torch_would_not_do_well_takes_the_long_way(ways, size):
+    layer, x = BatchNorm2d(C), batch((4, C, 3, 3)) + 1e6
+    y = layer(x)
+    assert (ways == [layer]) == (size == "small")
+    torch.testing.assert_close(y, nn.BatchNorm2d(C).double()(x.double()).float(), rtol=1e-4, atol=1e-4)
+    assert layer.num_batches_tracked == 1
 
 
 def test_running_statistics_that_a_kernel_cannot_move_take_the_long_way(ways):

@@ -13,7 +13,10 @@ from torch.autograd import forward_ad
 
 from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import arrays
+from evenflow.norm.activations import ACTIVATIONS, activate
 from evenflow.norm.formula import Parts
+from evenflow.norm.moments import BatchMoments
+from evenflow.norm.normalize import TOLERANCE, batch_error
 from evenflow.norm.operators import Gradients, carry_back
 from evenflow.norm.sharing import current_seat
 
@@ -48,12 +51,12 @@ class Layer(Protocol):
 
 
 def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor | None:
-    """Normalise by a kernel, which moves the running statistics too, or return None and leave all as it is.
+    """Normalise and move the running statistics, or return None and leave all as it is.
 
     Args:
         layer: Its class has no methods of its own but those of `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`.
         x: The batch; not checked yet.
-        residual: Added to the normalised batch; not checked either.
+        residual: Added to the normalised batch, before the activation; not checked either.
         activation: The name for this call; None leaves it to the layer.
     """
     # First of all, as a compiler would make a rule of what is asked of sizes.
@@ -63,23 +66,50 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
     weight, bias = layer._parameters.get("weight", _MISSING), layer._parameters.get("bias", _MISSING)
     if not (_is_plain(weight) and _is_plain(bias) and _is_plain(residual)):
         return None
-    parts = Parts(x, weight, bias, residual)
-    name = layer.activation if activation is None else activation
-    found = arrays.kernel(parts, name)
-    # A batch of inference mode is one that torch refuses to keep, once all is done.
-    if found is None or (torch.is_grad_enabled() and x.is_inference()):
-        return None
     running = None
     if layer.track_running_stats and _backward_pass() == _NO_PASS:
         running = _running(layer)
         if running is None:
             return None
+    parts, name = Parts(x, weight, bias, residual), layer.activation if activation is None else activation
+    if x.numel() < kernels.WORTH_LOADING:
+        return _by_torch(parts, layer.eps, name, running)
+    return _by_kernel(parts, layer.eps, name, running)
+
+
+def _by_kernel(parts: Parts, eps: float, activation: str | None, running: arrays.Running | None) -> Tensor | None:
+    found = arrays.kernel(parts, activation)
+    # A batch of inference mode is one that torch refuses to keep, once all is done.
+    if found is None or (torch.is_grad_enabled() and parts.x.is_inference()):
+        return None
     if torch.is_grad_enabled():
-        output: Tensor = _Ordinary.way(*parts, found, layer.eps, name, running)
+        output: Tensor = _Ordinary.way(*parts, found, eps, activation, running)
     else:
-        output, _ = arrays.forward(found, parts, None, layer.eps, running=running)
+        output, _ = arrays.forward(found, parts, None, eps, running=running)
     if running is not None:
         _moved([moved for moved in running[:3] if moved is not None])
+    return output
+
+
+def _by_torch(parts: Parts, eps: float, activation: str | None, running: arrays.Running | None) -> Tensor | None:
+    """Let torch's kernel normalise a small batch, if it does that well; buffers of zero get the moments."""
+    x, weight, bias, residual = parts
+    kind = x.dtype
+    if not x.is_cpu or kind not in arrays.EXACT or (activation is not None and activation not in ACTIVATIONS):
+        return None
+    if any(part is not None and part.dtype is not kind for part in (weight, bias, residual)):
+        return None
+    if (residual is not None and residual.shape != x.shape) or (running is not None and running.mean.dtype is not kind):
+        return None
+    mean, variance = torch.zeros(x.shape[1], dtype=kind), torch.zeros(x.shape[1], dtype=kind)
+    output = torch.batch_norm(x, weight, bias, mean, variance, True, 1.0, eps, False)
+    if batch_error(x, BatchMoments(mean, variance, x.numel() // x.shape[1]), eps) > TOLERANCE:
+        return None
+    output = activate(activation, output if residual is None else output + residual)
+    if running is not None:
+        torch._foreach_lerp_([running.mean, running.variance], [mean, variance], running.momentum)
+        if running.batches is not None:
+            running.batches.add_(1)
     return output
 
 
@@ -140,10 +170,10 @@ def _is_plain_training(layer: Layer) -> bool:
 
 
 def _fits(layer: Layer, x: Tensor) -> bool:
-    """Tell whether a batch is as it should be, and large enough for a kernel."""
+    """Tell whether a batch is as it should be, with two values a channel at least."""
     if type(x) not in _PLAIN or x.dim() not in (layer._allowed_dims or ()) or x.shape[1] != layer.num_features:
         return False
-    return x.numel() >= max(kernels.WORTH_LOADING, 2 * layer.num_features)
+    return x.numel() >= 2 * layer.num_features
 
 
 def _is_plain(part: Tensor | None) -> bool:
