@@ -1,7 +1,7 @@
 """Clipping by the norm, of everything or of parts, with a memory."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch.optim import Optimizer
@@ -76,8 +76,9 @@ class NormClipper(Clipper):
     ) -> None:
         self.per = checks.choice("per", per, PARTS)
         self.norm_type = as_order(norm_type)
-        several = isinstance(max_norm, Sequence) and not isinstance(max_norm, str)
-        self.max_norm = list(map(as_limit, max_norm)) if several else as_limit(max_norm)  # type: ignore[arg-type]
+        given: Any = max_norm  # may be a string, which is refused
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        self.max_norm = list(map(as_limit, given)) if several else as_limit(given)
         super().__init__(parameters, nonfinite=nonfinite, accumulate=accumulate, history=history, scaler=scaler)
         if per == "group" and not isinstance(parameters, Optimizer):
             raise ParameterValueError(

@@ -137,7 +137,7 @@ def _trained(model: object) -> dict[str, nn.Parameter]:
     return trained
 
 
-def _count(inputs: object, targets: object) -> int:
+def _count(inputs: Any, targets: Any) -> int:
     for name, tensor in (("inputs", inputs), ("targets", targets)):
         if not isinstance(tensor, Tensor):
             raise ParameterTypeError(
@@ -145,9 +145,9 @@ def _count(inputs: object, targets: object) -> int:
             )
         if tensor.dim() == 0 or len(tensor) == 0:
             raise BatchError(f"{name} must hold at least one example; got shape {tuple(tensor.shape)}")
-    if len(inputs) != len(targets):  # type: ignore[arg-type]  # tensors or lists
-        raise BatchError(f"inputs and targets must be as many; got {len(inputs)} and {len(targets)}")  # type: ignore[arg-type]
-    return len(inputs)  # type: ignore[arg-type]  # tensors or lists
+    if len(inputs) != len(targets):
+        raise BatchError(f"inputs and targets must be as many; got {len(inputs)} and {len(targets)}")
+    return len(inputs)
 
 
 def _norms(gradients: dict[str, Tensor]) -> Tensor:

@@ -54,7 +54,8 @@ def standardize(
     ones = torch.ones_like(statistics.mean)
     scale = ones if weight is None else weight.to(ones.dtype)
     shift = torch.zeros_like(ones) if bias is None else bias.to(ones.dtype)
-    output = _Standardize.apply(x, statistics.mean, statistics.variance, scale, shift, eps)  # type: ignore[no-untyped-call]
+    way: Any = _Standardize.apply
+    output = way(x, statistics.mean, statistics.variance, scale, shift, eps)
     return activate(activation, output if residual is None else output + residual)
 
 

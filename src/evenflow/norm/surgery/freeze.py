@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
@@ -70,7 +71,10 @@ def freeze_(model: nn.Module) -> Freezing:
     References:
         Ioffe & Szegedy 2015, "Batch Normalization", Algorithm 2, line 10.
     """
-    names, kept, ways_back, layers = [], [], [], []
+    names: list[str] = []
+    kept: list[Kept] = []
+    ways_back: list[Any] = []
+    layers: list[Any] = []
     for name, layer in list(batch_norms(model)):
         reason = _why_not(layer)
         if reason is not None:
@@ -79,7 +83,7 @@ def freeze_(model: nn.Module) -> Freezing:
         ways_back.append(_freeze(layer))
         names.append(name)
         layers.append(layer)
-    return Freezing(tuple(names), tuple(kept), tuple(ways_back), tuple(layers))  # type: ignore[arg-type]
+    return Freezing(tuple(names), tuple(kept), tuple(ways_back), tuple(layers))
 
 
 def unfreeze_(model: nn.Module) -> tuple[str, ...]:
