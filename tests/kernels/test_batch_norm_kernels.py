@@ -41,19 +41,19 @@ def normalized(found, x, scale, shift, eps, threads):
     work = found.forward(len(x), x.shape[1], x[0, 0].size, given=False, threads=threads)
     call = work.take()
     call.x = call.r = address(x)
-    call.weight, call.bias, call.weight_bytes, call.bias_bytes = address(scale), address(shift), 8, 8
-    call.y, call.moments, call.eps, call.running_bytes, call.batches = address(y), address(moments), eps, 0, 0
+    call.weight, call.bias = address(scale), address(shift)
+    call.y, call.moments, call.eps, call.running_mean, call.batches = address(y), address(moments), eps, 0, 0
     work.do(call)
     return y, moments
 
 
 def run(found, x, dy, scale, shift, eps, threads):
     y, moments = normalized(found, x, scale, shift, eps, threads)
-    dx, d_scale, d_shift = np.empty_like(x), np.empty(x.shape[1]), np.empty(x.shape[1])
+    dx, d_scale, d_shift = np.empty_like(x), np.empty_like(scale), np.empty_like(shift)
     work = found.backward(len(x), x.shape[1], x[0, 0].size, given=False, threads=threads)
     call = work.take()
     call.x = call.r = address(x)
-    call.weight, call.bias, call.weight_bytes, call.bias_bytes = address(scale), address(shift), 8, 8
+    call.weight, call.bias = address(scale), address(shift)
     call.dy, call.moments, call.eps = address(dy), address(moments), eps
     call.dx = call.dr = address(dx)
     call.d_weight, call.d_bias = address(d_scale), address(d_shift)
@@ -63,14 +63,14 @@ def run(found, x, dy, scale, shift, eps, threads):
 
 def plain(found, x, threads=1):
     """Return the moments of a batch, with scale 1 and shift 0."""
-    return normalized(found, x, np.ones(x.shape[1]), np.zeros(x.shape[1]), 1e-5, threads)[1]
+    return normalized(found, x, *np.array([1, 0], np.float32).repeat(x.shape[1]).reshape(2, -1), 1e-5, threads)[1]
 
 
 def batch(shape, seed=0, offset=0.0):
     make = np.random.default_rng(seed)
     x, dy = make.standard_normal((2, *shape))
     scale, shift = make.uniform(0.5, 2, (2, shape[1]))
-    return (x * 2 + offset).astype(np.float32), dy.astype(np.float32), scale, shift
+    return tuple(part.astype(np.float32) for part in (x * 2 + offset, dy, scale, shift))
 
 
 shapes = st.one_of(

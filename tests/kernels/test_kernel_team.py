@@ -77,13 +77,14 @@ def test_the_team_takes_up_every_task_once():
     found = batch_norm.find_normalizer(0, False, False, "float32", x.numel())
     for threads in (1, 2, 7):
         y, moments = torch.full_like(x, np.nan), torch.full((2, 512), np.nan, dtype=torch.float64)
-        mean, variance = torch.zeros(512, dtype=torch.float64), torch.ones(512, dtype=torch.float64)
+        scale, shift, mean, variance = torch.ones(512), torch.zeros(512), torch.zeros(512), torch.ones(512)
         batches = torch.tensor(3)
         work = found.forward(64, 512, 32, given=False, threads=threads)
         call = work.take()
         call.x = call.r = x.data_ptr()
-        call.y, call.moments, call.eps, call.weight_bytes, call.bias_bytes = y.data_ptr(), moments.data_ptr(), 1.0, 0, 0
-        call.running_mean, call.running_var, call.running_bytes = mean.data_ptr(), variance.data_ptr(), 8
+        call.y, call.moments, call.eps = y.data_ptr(), moments.data_ptr(), 1.0
+        call.weight, call.bias = scale.data_ptr(), shift.data_ptr()
+        call.running_mean, call.running_var = mean.data_ptr(), variance.data_ptr()
         call.batches, call.momentum, call.correction = batches.data_ptr(), 0.25, 1.0
         work.do(call)
         assert (y == 0).all()

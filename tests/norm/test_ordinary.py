@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from evenflow.errors import ParameterTypeError, TensorShapeError
+from evenflow.errors import MetaTensorError, ParameterTypeError, TensorShapeError
 from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from evenflow.norm.activations import ACTIVATIONS
@@ -250,3 +250,79 @@ def test_tensors_that_come_back_laid_out_in_another_way():
         found = step(layer, x)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", ["large"], indirect=True)
+def test_a_residual_of_inference_mode_moves_nothing():
+    layer, x = BatchNorm2d(C), batch((4, C, 3, 3))
+    with torch.inference_mode():
+        residual = torch.ones(4, C, 3, 3)
+    with pytest.raises(RuntimeError, match="Inference tensors"):
+        layer(x, residual)
+    assert_the_same(layer.buffers(), BatchNorm2d(C).buffers())
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("shape", [(32, C), (4, C, 3, 5)], ids=str)
+def test_moments_that_a_hook_keeps_in_another_way(inplace, shape):
+    layer = LAYERS[len(shape)](C, inplace=inplace)
+    x = batch(shape).requires_grad_()
+    (wanted,) = torch.autograd.grad(copy.deepcopy(layer)(x * 1.0).square().sum(), x)
+    for keep in (torch.Tensor.float, lambda kept: kept.transpose(0, -1).contiguous().transpose(0, -1)):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+            y = copy.deepcopy(layer)(x * 1.0)
+        (found,) = torch.autograd.grad(y.square().sum(), x)
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", ["large"], indirect=True)
+def test_a_parameter_that_shrank_before_the_backward_pass():
+    layer, x = BatchNorm2d(C), batch((4, C, 3, 5)).requires_grad_()
+    y = layer(x)
+    layer.weight.data = torch.ones(1)
+    with pytest.raises(RuntimeError, match="shape"):
+        y.sum().backward()
+
+
+def test_a_saved_batch_that_comes_back_without_memory():
+    layer, x = BatchNorm2d(C), batch((4, C, 3, 5)).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept.to("meta"), lambda kept: kept):
+        y = layer(x)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        y.sum().backward()
+
+
+def test_another_default_device():
+    layer, x = BatchNorm2d(C), batch((4, C, 3, 5))
+    wanted = [copy.deepcopy(layer)(x), copy.deepcopy(layer).eval()(x)]
+    with torch.device("meta"):
+        found = [copy.deepcopy(layer)(x), copy.deepcopy(layer).eval()(x)]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_what_has_no_memory_is_refused_and_moves_nothing(size):
+    x = batch((4, C, 3, 5))
+    freed = x.clone()
+    freed.untyped_storage().resize_(0)
+    layer = BatchNorm2d(C)
+    with pytest.raises((RuntimeError, MetaTensorError)):
+        layer(freed)
+    assert_the_same(layer.buffers(), BatchNorm2d(C).buffers())
+    if size == "large":
+        layer.running_mean.untyped_storage().resize_(0)
+        with pytest.raises(MetaTensorError, match="no memory"):
+            layer(x)
+        assert layer.num_batches_tracked == 0
+
+
+def test_running_statistics_that_are_no_plain_numbers_take_the_long_way(ways):
+    x = batch((4, C, 3, 3))
+    negative, learned = BatchNorm2d(C), BatchNorm2d(C)
+    negative.running_mean = torch.complex(torch.zeros(C), torch.zeros(C)).conj().imag
+    learned.running_mean.requires_grad_()
+    negative(x)
+    torch.testing.assert_close(negative.running_mean.clone(), 0.1 * x.mean((0, 2, 3)))
+    with pytest.raises(RuntimeError, match="requires grad"):
+        learned(x)
+    assert ways == [negative, learned]

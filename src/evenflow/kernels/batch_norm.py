@@ -58,6 +58,7 @@ class Work:
         for phases, tasks, threads in self._stages:
             call.phases, call.tasks, call.taken, call.done = phases, tasks, 0, 0
             run_together(self._loop, call, threads)
+        call.kept = None
         self._spare.append(call)
 
     def _new(self) -> Call:

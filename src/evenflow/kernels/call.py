@@ -9,8 +9,7 @@ LINES = 5
 
 _INTEGERS = (
     "x", "r", "y", "dy", "dx", "dr",  # addresses of arrays
-    "weight", "bias", "d_weight", "d_bias", "weight_bytes", "bias_bytes",  # of parameters, 0 for none; of one number
-    "moments", "running_mean", "running_var", "running_bytes", "batches",
+    "weight", "bias", "d_weight", "d_bias", "moments", "running_mean", "running_var", "batches",
     "first", "lines", "sums",  # of memory to work in
     "batch", "channels", "values",  # sizes of the arrays
     "tasks", "task", "by_channel", "block", "pieces", "phases",  # how the work is cut
@@ -22,12 +21,16 @@ _NUMBERS = ("eps", "count", "momentum", "correction")
 class Call(ctypes.Structure):
     """One call of a loop. What is not set is 0.
 
+    Parameters, their gradients and running statistics are in the type that is computed in: float64 for float64, else
+    float32. Moments are float64.
+
     Args:
         memory: What `first`, `lines` and `sums` are the addresses in, kept as long as this.
         numbers: Fields by name.
 
     Attributes:
         r: Where the residual begins.
+        kept: What the other addresses are in, until the loop is done.
         address: Where this stands itself.
         batches: Where the number of batches stands that moved the running statistics, int64; 0 if nowhere.
         taken: How many tasks have been taken. Where it stands tells which is next.
@@ -44,9 +47,11 @@ class Call(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_int64) for name in _INTEGERS] + [(name, ctypes.c_double) for name in _NUMBERS]
 
+    kept: object
+
     def __init__(self, memory: object, **numbers: float) -> None:
         super().__init__(**numbers)
-        self.memory, self.address = memory, ctypes.addressof(self)
+        self.memory, self.kept, self.address = memory, None, ctypes.addressof(self)
 
 
 TAKEN, DONE = Call.taken.offset, Call.done.offset

@@ -67,7 +67,10 @@ settle: Any = intrinsic(_settle)
 
 @primitive
 def pour(numbers: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    """Fill an array with float32 numbers without the cache, which would read each line first; then `settle`."""
+    """Fill an array with float32 numbers without the cache, which would read each line first; then `settle`.
+
+    Both are aligned to their numbers.
+    """
     at: Any = np.int64(numbers.ctypes.data)
     to: Any = np.int64(out.ctypes.data)
     head: int = min(out.size, (-to & 63) // 4)

@@ -31,6 +31,7 @@ from evenflow.kernels.per_channel import (
     coefficients,
     find_moments,
     merge,
+    move,
     part,
     recentre,
 )  # fmt: skip
@@ -148,7 +149,7 @@ def forward(  # noqa: PLR0915 - of the loop
             for c in range(c0, c1, call.block):
                 stop = min(c + call.block, c1)
                 if phases & BEFORE:
-                    begin(call, c, stop, x, first, moments, lines)
+                    begin(call, number, c, stop, x, first, moments, lines)
                 if phases & SUM:
                     if rows:
                         sum_rows(x, n0, n1, c, stop, first, sums)
@@ -162,7 +163,8 @@ def forward(  # noqa: PLR0915 - of the loop
                         sum_planes(x, n0, n1, c, stop, first, sums)
                 if whole and phases & AFTER:
                     find_moments(call, c, stop, sums, first, moments)
-                    coefficients(call, c, stop, moments, lines)
+                    move(call, number, c, stop, moments)
+                    coefficients(call, number, c, stop, moments, lines)
                 if phases & WRITE:
                     if rows:
                         write_rows(x, r, y, act, keep, here, n0, n1, c, stop, lines)
@@ -174,7 +176,8 @@ def forward(  # noqa: PLR0915 - of the loop
                     recentre(call.count, 0, channels, every[0], first)
                 else:
                     find_moments(call, 0, channels, every[0], first, moments)
-                    coefficients(call, 0, channels, moments, lines)
+                    move(call, number, 0, channels, moments)
+                    coefficients(call, number, 0, channels, moments, lines)
             k = next_of(address + TAKEN)
 
     return loop

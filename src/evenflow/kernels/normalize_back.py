@@ -159,14 +159,14 @@ def backward(act: int, keep: bool, stash: bool, rows: bool, kinds: tuple[Any, An
             for c in range(c0, c1, call.block):
                 stop = min(c + call.block, c1)
                 if phases & BEFORE:
-                    coefficients(call, c, stop, moments, lines)
+                    coefficients(call, number, c, stop, moments, lines)
                 if phases & SUM:
                     if rows:
                         sum_gradient_rows(x, r, dy, dx, dr, act, keep, stash, n0, n1, c, stop, lines, sums)
                     else:
                         sum_gradient_planes(x, r, dy, dx, dr, act, keep, stash, n0, n1, c, stop, lines, sums)
                 if whole and phases & AFTER:
-                    find_gradients(call, c, stop, moments, sums, lines)
+                    find_gradients(call, number, c, stop, moments, sums, lines)
                 if phases & WRITE:
                     if rows:
                         write_gradient_rows(x, r, dy, dx, dr, act, keep, stash, n0, n1, c, stop, lines)
@@ -174,7 +174,7 @@ def backward(act: int, keep: bool, stash: bool, rows: bool, kinds: tuple[Any, An
                         write_gradient_planes(x, r, dy, dx, dr, act, keep, stash, n0, n1, c, stop, lines)
             if not whole and phases & SUM and next_of(address + DONE) == call.tasks - 1:
                 merge(every)
-                find_gradients(call, 0, channels, moments, every[0], lines)
+                find_gradients(call, number, 0, channels, moments, every[0], lines)
             k = next_of(address + TAKEN)
 
     return loop

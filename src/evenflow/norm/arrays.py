@@ -4,11 +4,12 @@ import ctypes
 import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
+from evenflow.errors import MetaTensorError
 from evenflow.kernels import batch_norm as kernels
 from evenflow.kernels.call import Call
 from evenflow.norm.activations import ACTIVATIONS
@@ -16,14 +17,14 @@ from evenflow.norm.formula import Parts
 
 _NUMBERS = {name: number for number, name in enumerate((None, *ACTIVATIONS))}
 EXACT = (torch.float32, torch.float64)
-"""What the kernels read numbers of a channel in."""
+"""What small batches are computed in by torch's kernel."""
 _ELEMENTS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "uint16"}
 # Memory of at least this size comes from the system as pages that are empty, and is given back as soon as it is freed.
 _FRESH_BYTES, _HUGE_PAGE, _MADV_HUGEPAGE = 2**22, 2**21, 14
 
 
 class Running(NamedTuple):
-    """Running statistics that a kernel moves, without gaps and in float32 or float64.
+    """Running statistics that a kernel moves, without gaps and in the type that it computes in.
 
     Attributes:
         mean: The running mean.
@@ -43,12 +44,14 @@ class Kernel:
     """How batches of one kind are normalised; from `kernel`.
 
     Attributes:
-        stride: That of the batches.
+        shape: That of the batches.
+        stride: Theirs.
         dtype: Theirs.
         is_dense: Whether the kernel goes through their memory as it is.
         is_large: Whether memory for an output is new to the process.
     """
 
+    shape: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
     is_dense: bool
@@ -58,9 +61,17 @@ class Kernel:
     backward: kernels.Work
     backward_given: kernels.Work
 
-    def fits(self, x: Tensor) -> bool:
-        """Tell whether a batch of the same shape is of this kind."""
-        return x.stride() == self.stride and x.dtype is self.dtype
+    def fits(self, parts: Parts) -> bool:
+        """Tell whether what was normalised is of this kind still: hooks bring others back, data may be exchanged."""
+        x, weight, bias, residual = parts
+        return (
+            x.is_cpu
+            and x.shape == self.shape
+            and x.stride() == self.stride
+            and x.dtype is self.dtype
+            and _are_of(self.shape[1], weight, bias)
+            and (residual is None or (residual.is_cpu and residual.shape == self.shape))
+        )
 
 
 def kernel(parts: Parts, activation: str | None, *, here: bool = False) -> Kernel | None:
@@ -71,12 +82,9 @@ def kernel(parts: Parts, activation: str | None, *, here: bool = False) -> Kerne
     x, weight, bias, residual = parts
     if not x.is_cpu or x.numel() < kernels.WORTH_LOADING:
         return None
-    channels = x.shape[1]
-    if weight is not None and not (weight.is_cpu and weight.numel() == channels):
-        return None
-    if bias is not None and not (bias.is_cpu and bias.numel() == channels):
-        return None
-    if residual is not None and not (residual.is_cpu and residual.shape == x.shape):
+    if not _are_of(x.shape[1], weight, bias) or (
+        residual is not None and not (residual.is_cpu and residual.shape == x.shape)
+    ):
         return None
     return _kernel(x.shape, x.stride(), x.dtype, residual is not None, activation, here, torch.get_num_threads())
 
@@ -101,21 +109,23 @@ def forward(
     x, weight, bias, residual = parts
     dense = _dense(x, found)
     y = dense if here else _empty(dense, found)
-    used = torch.empty((2, x.shape[1]), dtype=torch.float64)
+    used = torch.empty((2, x.shape[1]), dtype=torch.float64, device=x.device)
     work = found.forward
     if moments is not None:
         work = found.forward_given
         used.copy_(moments)
     call = work.take()
-    # What is named here lives until the work is done.
-    weight, bias, residual = _fill(call, dense, weight, bias, residual, eps)
-    call.y, call.moments, call.running_bytes, call.batches = y.data_ptr(), used.data_ptr(), 0, 0
+    kept = _fill(call, dense, weight, bias, residual, eps)
+    call.y, call.moments = y.data_ptr() or _nowhere(y), used.data_ptr() or _nowhere(used)
+    call.running_mean = call.batches = 0
     if running is not None:
         mean, variance, batches, momentum = running
-        call.running_mean, call.running_var, call.running_bytes = mean.data_ptr(), variance.data_ptr(), mean.itemsize
+        call.running_mean = mean.data_ptr() or _nowhere(mean)
+        call.running_var = variance.data_ptr() or _nowhere(variance)
         call.momentum = float(momentum)
-        call.batches = 0 if batches is None else batches.data_ptr()
+        call.batches = 0 if batches is None else batches.data_ptr() or _nowhere(batches)
         call.correction = call.count / (call.count - 1)
+    call.kept = (*kept, dense, y, used, running)
     work.do(call)
     return (y if found.is_dense else _restored(x, dense, y)), used
 
@@ -127,7 +137,7 @@ def backward(found: Kernel, dy: Tensor, parts: Parts, moments: Tensor, eps: floa
         found: The kernel.
         dy: Gradient of the output.
         parts: What was normalised.
-        moments: With which: mean and biased variance, (2, channel) in float64, without gaps.
+        moments: With which: mean and biased variance, (2, channel) in float64.
         eps: Added to the variance.
         given: Whether they were given.
     """
@@ -137,10 +147,15 @@ def backward(found: Kernel, dy: Tensor, parts: Parts, moments: Tensor, eps: floa
     dy = _laid_out_as(dense, dy)
     work = found.backward_given if given else found.backward
     call = work.take()
-    wide_weight, wide_bias, residual = _fill(call, dense, weight, bias, residual, eps)
-    d_weight, d_bias = _gradient_of(wide_weight), _gradient_of(wide_bias)
-    call.dy, call.dx, call.dr = dy.data_ptr(), dx.data_ptr(), (dx if dr is None else dr).data_ptr()
-    call.moments, call.d_weight, call.d_bias = moments.data_ptr(), _address(d_weight), _address(d_bias)
+    kept = _fill(call, dense, weight, bias, residual, eps)
+    d_weight, d_bias = torch.empty_like(kept[0]), torch.empty_like(kept[1])
+    moments = _moments(moments, x.shape[1])
+    call.dy, call.dx = dy.data_ptr() or _nowhere(dy), dx.data_ptr() or _nowhere(dx)
+    call.moments = moments.data_ptr() or _nowhere(moments)
+    call.dr = call.dx if dr is None else dr.data_ptr() or _nowhere(dr)
+    call.d_weight = d_weight.data_ptr() or _nowhere(d_weight)
+    call.d_bias = d_bias.data_ptr() or _nowhere(d_bias)
+    call.kept = (*kept, dense, dy, dx, dr, moments, d_weight, d_bias)
     work.do(call)
     if not found.is_dense:
         dx, dr = _restored(x, dense, dx), None if dr is None else _restored(x, dense, dr)
@@ -168,46 +183,67 @@ def _kernel(
     )
     forward, forward_given, backward, backward_given = works
     is_large = size * dtype.itemsize >= _FRESH_BYTES
-    return Kernel(stride, dtype, is_dense, is_large, forward, forward_given, backward, backward_given)
+    return Kernel(shape, stride, dtype, is_dense, is_large, forward, forward_given, backward, backward_given)
 
 
 def _fill(
     call: Call, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, eps: float
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Tell a call of a dense batch and what goes with it; return the tensors whose memory that is."""
-    call.x, call.eps = x.data_ptr(), float(eps)
+    call.x, call.eps = x.data_ptr() or _nowhere(x), float(eps)
     call.r = call.x
     if residual is not None:
         residual = _laid_out_as(x, residual)
-        call.r = residual.data_ptr()
-    call.weight_bytes = call.bias_bytes = 0
-    if weight is not None:
-        weight = _vector(weight)
-        call.weight, call.weight_bytes = weight.data_ptr(), weight.itemsize
-    if bias is not None:
-        bias = _vector(bias)
-        call.bias, call.bias_bytes = bias.data_ptr(), bias.itemsize
+        call.r = residual.data_ptr() or _nowhere(residual)
+    channels, kind = x.shape[1], torch.float64 if x.dtype is torch.float64 else torch.float32
+    weight = _constant(channels, kind, 1.0) if weight is None else _vector(weight, kind)
+    bias = _constant(channels, kind, 0.0) if bias is None else _vector(bias, kind)
+    call.weight, call.bias = weight.data_ptr() or _nowhere(weight), bias.data_ptr() or _nowhere(bias)
     return weight, bias, residual
 
 
-def _address(vector: Tensor | None) -> int:
-    return 0 if vector is None else vector.data_ptr()
+def _nowhere(tensor: Tensor) -> NoReturn:
+    """Refuse a tensor whose address is 0: a kernel asks no more.
+
+    Raises:
+        MetaTensorError: In any case.
+    """
+    raise MetaTensorError(
+        f"a {type(tensor).__name__} of shape {tuple(tensor.shape)} has no memory to compute with: it stands for "
+        "another tensor, or its memory was freed"
+    )
 
 
-def _gradient_of(vector: Tensor | None) -> Tensor | None:
-    return None if vector is None else torch.empty_like(vector)
+def _moments(moments: Tensor, channels: int) -> Tensor:
+    """Return moments as the kernels read them. A hook may have kept them in another way."""
+    if moments.dtype is torch.float64 and moments.is_contiguous() and moments.shape == (2, channels) and moments.is_cpu:
+        return moments
+    return torch.empty((2, channels), dtype=torch.float64, device="cpu").copy_(moments)
 
 
-def _as(gradient: Tensor | None, vector: Tensor | None) -> Tensor | None:
-    if gradient is None or vector is None or gradient.dtype is vector.dtype:
-        return gradient
+def _are_of(channels: int, weight: Tensor | None, bias: Tensor | None) -> bool:
+    """Tell whether parameters have one number a channel, where a kernel can read them."""
+    if weight is not None and not (weight.is_cpu and weight.numel() == channels):
+        return False
+    return bias is None or (bias.is_cpu and bias.numel() == channels)
+
+
+def _as(gradient: Tensor, vector: Tensor | None) -> Tensor | None:
+    if vector is None or gradient.dtype is vector.dtype:
+        return None if vector is None else gradient
     return gradient.to(vector.dtype)
 
 
-def _vector(values: Tensor) -> Tensor:
-    """Return one number a channel as the kernels read it: without gaps, in float32 or float64."""
+def _vector(values: Tensor, kind: torch.dtype) -> Tensor:
+    """Return one number a channel as the kernels read it: without gaps, in the type that is computed in."""
     values = _plain(values)
-    return (values if values.dtype in EXACT else values.detach().double()).contiguous()
+    return (values if values.dtype is kind else values.detach().to(kind)).contiguous()
+
+
+@lru_cache(maxsize=256)
+def _constant(channels: int, kind: torch.dtype, value: float) -> Tensor:
+    """Return what stands for a parameter that is not there. Nobody writes to it."""
+    return torch.full((channels,), value, dtype=kind, device="cpu")
 
 
 def _in_rows(x: Tensor) -> bool:

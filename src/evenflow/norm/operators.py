@@ -142,7 +142,6 @@ def _forward(parts: Parts, moments: Tensor | None, eps: float, activation: str |
 def _backward(dy: Tensor, parts: Parts, moments: Tensor, eps: float, activation: str | None, given: bool) -> Parts:
     found = arrays.kernel(parts, activation)
     if found is not None:
-        moments = moments.double().expand(2, parts.x.shape[1]).contiguous()
         return arrays.backward(found, dy, parts, moments, eps, given=given)
     inputs = Parts(*parts.filled(part.detach() for part in parts.there()))
     gradients = carried_back(dy.detach(), inputs, moments if given else None, eps, activation)

@@ -16,7 +16,7 @@ from evenflow.norm import arrays
 from evenflow.norm.activations import ACTIVATIONS, activate
 from evenflow.norm.formula import Parts
 from evenflow.norm.moments import BatchMoments
-from evenflow.norm.normalize import TOLERANCE, batch_error
+from evenflow.norm.normalize import TOLERANCE, batch_error, statistics_dtype
 from evenflow.norm.operators import Gradients, carry_back
 from evenflow.norm.sharing import current_seat
 
@@ -68,7 +68,7 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
         return None
     running = None
     if layer.track_running_stats and _backward_pass() == _NO_PASS:
-        running = _running(layer)
+        running = _running(layer, x)
         if running is None:
             return None
     parts, name = Parts(x, weight, bias, residual), layer.activation if activation is None else activation
@@ -79,10 +79,11 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
 
 def _by_kernel(parts: Parts, eps: float, activation: str | None, running: arrays.Running | None) -> Tensor | None:
     found = arrays.kernel(parts, activation)
-    # A batch of inference mode is one that torch refuses to keep, once all is done.
-    if found is None or (torch.is_grad_enabled() and parts.x.is_inference()):
+    if found is None:
         return None
     if torch.is_grad_enabled():
+        if _is_of_inference(parts):
+            return None
         output: Tensor = _Ordinary.way(*parts, found, eps, activation, running)
     else:
         output, _ = arrays.forward(found, parts, None, eps, running=running)
@@ -99,7 +100,7 @@ def _by_torch(parts: Parts, eps: float, activation: str | None, running: arrays.
         return None
     if any(part is not None and part.dtype is not kind for part in (weight, bias, residual)):
         return None
-    if (residual is not None and residual.shape != x.shape) or (running is not None and running.mean.dtype is not kind):
+    if residual is not None and residual.shape != x.shape:
         return None
     mean, variance = torch.zeros(x.shape[1], dtype=kind), torch.zeros(x.shape[1], dtype=kind)
     output = torch.batch_norm(x, weight, bias, mean, variance, True, 1.0, eps, False)
@@ -130,10 +131,8 @@ class _Ordinary(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         *inputs, moments = ctx.saved_tensors
         parts, found = Parts(*inputs), ctx.found
-        if not found.fits(parts.x):  # a hook has brought it back laid out in another way
-            found = arrays.kernel(parts, ctx.settings[1])
         several = torch._C._functorch.is_legacy_batchedtensor(dy)
-        if found is None or several or torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen():
+        if several or torch.is_grad_enabled() or type(dy) not in _PLAIN or _is_seen() or not found.fits(parts):
             return (*carry_back(dy, parts, moments, ctx.settings), None, None, None, None)
         return (*arrays.backward(found, dy, parts, moments, ctx.settings[0], given=False), None, None, None, None)
 
@@ -176,6 +175,17 @@ def _fits(layer: Layer, x: Tensor) -> bool:
     return x.numel() >= 2 * layer.num_features
 
 
+def _is_of_inference(parts: Parts) -> bool:
+    """Tell whether torch will refuse to keep one of the tensors, once all is done."""
+    x, weight, bias, residual = parts
+    return (
+        x.is_inference()
+        or (weight is not None and weight.is_inference())
+        or (bias is not None and bias.is_inference())
+        or (residual is not None and residual.is_inference())
+    )
+
+
 def _is_plain(part: Tensor | None) -> bool:
     return part is None or type(part) in _PLAIN
 
@@ -184,20 +194,24 @@ def _is_vector(vector: Tensor | None, size: int) -> bool:
     return vector is None or (type(vector) in _PLAIN and vector.is_cpu and vector.numel() == size)
 
 
-def _running(layer: Layer) -> arrays.Running | None:
+def _running(layer: Layer, x: Tensor) -> arrays.Running | None:
     """Return the running statistics of a layer, or None if a kernel cannot move them."""
     mean, variance, batches = map(layer._buffers.get, ("running_mean", "running_var", "num_batches_tracked"))
     if mean is None or variance is None or layer.momentum is None:
         return None
     if not (_is_vector(mean, layer.num_features) and _is_vector(variance, layer.num_features)):
         return None
-    if mean.dtype != variance.dtype or mean.dtype not in arrays.EXACT:
-        return None
-    if (
-        not (mean.is_contiguous() and variance.is_contiguous())
-        or mean.is_inference() > torch.is_inference_mode_enabled()
-    ):
+    if mean.dtype is not variance.dtype or mean.dtype is not statistics_dtype(x):
         return None
     if batches is not None and not (_is_vector(batches, 1) and batches.dtype == torch.int64):
         return None
+    if not (_can_be_moved(mean) and _can_be_moved(variance)):
+        return None
     return arrays.Running(mean, variance, batches, layer.momentum)
+
+
+def _can_be_moved(vector: Tensor) -> bool:
+    """Tell whether numbers in memory are those of a running statistic, which may change."""
+    if vector.requires_grad or vector.is_neg() or vector._is_zerotensor() or not vector.is_contiguous():
+        return False
+    return vector.is_inference() <= torch.is_inference_mode_enabled()

@@ -92,6 +92,7 @@ class TrackingNorm(_BatchNorm):
             and isinstance(weight, float)
             and {old.dtype for old in running} == {value.dtype for value in new}
             and not values_are_hidden()
+            and not any(old.is_neg() for old in running)
         ):
             torch._foreach_lerp_(running, new, weight)  # both in one call, for small batches
         else:
