@@ -154,7 +154,23 @@ def test_an_option_of_ours_takes_the_long_way(ways, option):
     assert ways == [layer]
 
 
-def test_evaluation_a_parametrisation_and_company_take_the_long_way(ways):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_evaluation_without_gradients(ways, size, dtype):
+    layer = BatchNorm2d(C, activation="relu").to(dtype)
+    layer(batch((8, C, 3, 3), dtype))
+    layer.eval()
+    long, x = the_long_way(layer), batch((4, C, 3, 3), dtype)
+    ways.clear()
+    with torch.no_grad():
+        y = layer(x)
+        assert (ways == []) == (size == "large")
+        assert_the_same([y, *layer.buffers()], [long(x), *long.buffers()])
+    layer.running_var = layer.running_var[:1]
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"size|elements"):
+        layer(x)
+
+
+def test_evaluation_with_gradients_a_parametrisation_and_company_take_the_long_way(ways):
     x = batch((4, C, 3, 3))
     evaluated = BatchNorm2d(C).eval()
     evaluated(x)

@@ -1,4 +1,4 @@
-"""The ordinary call of a layer in training: plain tensors, seen by nobody else, and one kernel each way.
+"""The ordinary call of a layer: plain tensors, seen by nobody else, and one kernel each way.
 
 What it computes is what `evenflow.norm.normalize` and the layer's tracking do. Around a kernel that takes 30
 microseconds, what a call asks and converts is most of the time, the more so as the arrays have swept Python out of the
@@ -60,21 +60,37 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
         activation: The name for this call; None leaves it to the layer.
     """
     # First of all, as a compiler would make a rule of what is asked of sizes.
-    if _is_seen() or not _is_plain_training(layer) or not _fits(layer, x):
+    if _is_seen() or not _fits(layer, x):
         return None
     # A parametrisation has put something else there, which is not plain either.
     weight, bias = layer._parameters.get("weight", _MISSING), layer._parameters.get("bias", _MISSING)
     if not (_is_plain(weight) and _is_plain(bias) and _is_plain(residual)):
         return None
+    parts, name = Parts(x, weight, bias, residual), layer.activation if activation is None else activation
+    return _by_batch(layer, parts, name) if layer.training else _by_population(layer, parts, name)
+
+
+def _by_population(layer: Layer, parts: Parts, activation: str | None) -> Tensor | None:
+    """Normalise by the running statistics, where no gradient is wanted."""
+    mean, variance = layer._buffers.get("running_mean"), layer._buffers.get("running_var")
+    if mean is None or variance is None or torch.is_grad_enabled():
+        return None
+    found = arrays.kernel(parts, activation)
+    if found is None or not (_is_vector(mean, layer.num_features) and _is_vector(variance, layer.num_features)):
+        return None
+    return arrays.forward(found, parts, torch.stack((mean, variance)).double(), layer.eps)[0]
+
+
+def _by_batch(layer: Layer, parts: Parts, activation: str | None) -> Tensor | None:
+    if not _is_plain_training(layer):
+        return None
     running = None
     if layer.track_running_stats and _backward_pass() == _NO_PASS:
-        running = _running(layer, x)
+        running = _running(layer, parts.x)
         if running is None:
             return None
-    parts, name = Parts(x, weight, bias, residual), layer.activation if activation is None else activation
-    if x.numel() < kernels.WORTH_LOADING:
-        return _by_torch(parts, layer.eps, name, running)
-    return _by_kernel(parts, layer.eps, name, running)
+    by = _by_torch if parts.x.numel() < kernels.WORTH_LOADING else _by_kernel
+    return by(parts, layer.eps, activation, running)
 
 
 def _by_kernel(parts: Parts, eps: float, activation: str | None, running: arrays.Running | None) -> Tensor | None:
@@ -156,8 +172,7 @@ def _is_seen() -> bool:
 def _is_plain_training(layer: Layer) -> bool:
     """Tell whether this batch alone normalises itself, and moves the running statistics as torch's layer would."""
     return (
-        layer.training
-        and not layer.frozen
+        not layer.frozen
         and not layer.inplace
         and layer.accumulate == 1
         and layer.on_nonfinite == "propagate"
