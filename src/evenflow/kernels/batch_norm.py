@@ -18,6 +18,8 @@ WORTH_LOADING = 2**14
 """Elements from which a kernel does it. To compile one takes two seconds where no cache has it."""
 # What one block of channels takes of the cache between two phases; that of a core is 1 to 2 MB today.
 _BLOCK_BYTES = 2**19
+# Less than a page in one stretch takes longer than to read the block from farther away.
+_PAGE_BYTES = 2**12
 # The elements that a thread takes at once, and those that are summed in one piece.
 _TASK, _PIECE, _PIECE_ROWS = 2**15, 2**16, 64
 # With fewer channels, threads share the values of each. Rows are read in stretches of at least so many channels.
@@ -118,7 +120,8 @@ class Normalizer:
         by_channel = batch <= piece if self.rows else channels >= _CHANNELS_TO_SHARE
         if by_channel:
             part = -(-channels // threads)
-            block = max(_STRETCH, part) if self.rows else max(1, min(part, _BLOCK_BYTES // (each * self._bytes)))
+            cached = max(_BLOCK_BYTES // (each * self._bytes), _PAGE_BYTES // (values * self._bytes))
+            block = max(_STRETCH, part) if self.rows else max(1, min(part, cached))
             task = max(block, -(-_TASK // each))
             tasks, pieces = -(-channels // task), 1
         else:
