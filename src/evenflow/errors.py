@@ -30,7 +30,7 @@ class SharedMemoryError(EvenflowError, RuntimeError):
 
 
 class MetaTensorError(EvenflowError, NotImplementedError):
-    """A tensor lies on the meta device, where there are no values to write."""
+    """A tensor has no memory to read or write: it lies on the meta device, stands for another one, or was freed."""
 
 
 class ShardingError(EvenflowError, ValueError):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import library
 from torch.testing._internal.two_tensor import TwoTensor
 
 from evenflow.errors import NonFiniteError
@@ -41,7 +42,7 @@ def test_odd_strides(odd):
     x = odd(torch.randn(8, 5, 2, 2, dtype=torch.float64))
     y = batch_norm(x, None, None, training=True, activation="silu")
     torch.testing.assert_close(y, batch_norm(x.contiguous(), None, None, training=True, activation="silu"))
-    torch.library.opcheck(operators.batch_norm, (x.requires_grad_(), None, None, None, None, 1e-5, "silu"))
+    library.opcheck(operators.batch_norm, (x.requires_grad_(), None, None, None, None, 1e-5, "silu"))
 
 
 def test_tensors_that_wrap_others():

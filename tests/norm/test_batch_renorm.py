@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 
 from evenflow.errors import NonFiniteError, ParameterTypeError, ParameterValueError, TensorShapeError
 from evenflow.norm import BatchNorm1d, BatchRenorm
@@ -155,7 +155,7 @@ def test_bad_arguments_are_named(options, error, name):
 
 def test_the_correction_is_a_sound_operator():
     vectors = [normal(3, seed=seed).abs() for seed in range(4)]
-    torch.library.opcheck(renorm_correction, (*vectors, torch.tensor(3.0), torch.tensor(5.0), 1e-5))
+    library.opcheck(renorm_correction, (*vectors, torch.tensor(3.0), torch.tensor(5.0), 1e-5))
 
 
 # torch's own tracer makes an object of each autograd.Function, and warns of itself.

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 
 from evenflow.kernels import batch_norm as kernels
 from evenflow.norm import BatchNorm1d, BatchNorm2d, operators
@@ -115,10 +115,10 @@ def test_expanded_gradients_are_read_where_they_lie(way):
 def test_operators_keep_torchs_rules(way, activation, residual, given):
     moments = torch.tensor([[0.1] * 5, [2.0] * 5], dtype=torch.float64) if given else None
     inputs = parts(torch.float32, residual)
-    torch.library.opcheck(operators.batch_norm, (*inputs, moments, 1e-5, activation))
+    library.opcheck(operators.batch_norm, (*inputs, moments, 1e-5, activation))
     used = operators.normalize(inputs, moments, 1e-5, activation)[1]
     dy = torch.randn_like(inputs.x).requires_grad_()
-    torch.library.opcheck(operators.batch_norm_backward, (dy, *inputs, used, 1e-5, activation, given))
+    library.opcheck(operators.batch_norm_backward, (dy, *inputs, used, 1e-5, activation, given))
 
 
 @pytest.mark.parametrize("activation", [None, "gelu"])

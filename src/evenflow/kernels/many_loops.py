@@ -9,31 +9,15 @@ The argument `like` is an empty array, which tells the type of the numbers.
 
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from evenflow.kernels.memory import carray, pointer
 
 Addresses = NDArray[np.uint64]
 Lengths = NDArray[np.int64]
 Doubles = NDArray[np.float64]
-pointer_type: Any = types.CPointer
 Bits = NDArray[np.signedinteger[Any]]
-
-
-def _pointer(typing_context: Any, address: Any, like: Any) -> Any:  # noqa: ARG001  # Numba calls it so
-    """Make a pointer to numbers of the type of `like` from an address."""
-    kind = pointer_type(like.dtype)
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.inttoptr(arguments[0], context.get_value_type(kind))
-
-    return kind(types.uint64, like), build
-
-
-pointer: Any = intrinsic(_pointer)
-carray: Any = getattr(numba, "carray")  # noqa: B009  # Numba exports it by a star
 
 
 def squares(addresses: Addresses, lengths: Lengths, like: NDArray[np.floating], out: Doubles) -> None:

@@ -7,13 +7,13 @@ where checkpointing demands it, and then this one refuses.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from evenflow.errors import ModelError
 from evenflow.norm.tracing import is_recomputation
 
 
-@torch.library.custom_op("evenflow::renorm_correction", mutates_args=())
+@library.custom_op("evenflow::renorm_correction", mutates_args=())
 def renorm_correction(
     mean: Tensor, variance: Tensor, running_mean: Tensor, running_var: Tensor, r_max: Tensor, d_max: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:

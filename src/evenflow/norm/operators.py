@@ -8,7 +8,7 @@ input and two numbers a channel for the backward pass, and neither the output no
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from evenflow.norm import arrays
 from evenflow.norm.formula import Parts, carried_back, normalized
@@ -180,7 +180,7 @@ def _renamed(part: Tensor) -> Tensor:
     return part.view_as(part) if part.requires_grad else part
 
 
-@torch.library.custom_op("evenflow::batch_norm", mutates_args=(), device_types="cpu")
+@library.custom_op("evenflow::batch_norm", mutates_args=(), device_types="cpu")
 def batch_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, moments: Tensor | None,
     eps: float, activation: str | None,
@@ -190,7 +190,7 @@ def batch_norm(
     return y, used.clone()
 
 
-@torch.library.custom_op("evenflow::batch_norm_backward", mutates_args=(), device_types="cpu")
+@library.custom_op("evenflow::batch_norm_backward", mutates_args=(), device_types="cpu")
 def batch_norm_backward(
     dy: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, moments: Tensor,
     eps: float, activation: str | None, given: bool,
