@@ -175,6 +175,8 @@ def test_distributed_data_parallel(tmp_path):
         assert measure(parallel, (X, Y)) == measure(model, (X, Y))
         nn.functional.cross_entropy(parallel(X), Y).backward()
         assert model[0].weight.grad is not None
+        # One that outlives its group can wait for a thread of it that waits for the interpreter lock.
+        del parallel
     finally:
         dist.destroy_process_group()
 
