@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evenflow import kernels
-from evenflow.kernels import draws, pool, registry
+from evenflow.kernels import blocks, drawing, draws, registry
 from evenflow.random import Stream, central, normal, philox, transforms, uniform
 
 TRANSFORMS = {"uniform": uniform.uniform, "normal": normal.normal, "central": central.central}
@@ -58,22 +58,41 @@ def test_any_part_of_any_stream_is_the_references(name, key, start, count, data)
 @given(
     name=names,
     key=keys,
-    blocks=st.lists(st.integers(0, 2**62 - 5), min_size=1, max_size=3),
+    block=st.integers(0, 2**62 - 5),
     width=st.integers(0, 3),
     data=st.data(),
 )
-def test_the_loops_are_plain_python_too(plain_draws, name, key, blocks, width, data):
+def test_the_loops_are_plain_python_too(plain_draws, name, key, block, width, data):
     numbers = data.draw(parameters[name])
-    out = np.full((len(blocks), 4 * width), np.nan, dtype=np.float32)
-    getattr(plain_draws, name)(out, np.uint64(key), np.array(blocks, dtype=np.uint64), *numbers)
-    for row, block in zip(out, blocks, strict=True):
+    words, aside = np.empty(drawing.ASIDE // 2, dtype=np.uint64), np.empty(drawing.ASIDE, dtype=np.float32)
+    room = (aside,) if name == "central" else (words, aside)
+    out = np.full(4 * width, np.nan, dtype=np.float32)
+    getattr(plain_draws, name)(out, np.uint64(key), np.uint64(block), np.array(numbers), False, *room)
+    assert_same_bits(out, by_reference(name, key, 4 * block, 4 * width, *numbers))
+
+
+@settings(max_examples=60)
+@given(
+    name=names,
+    key=keys,
+    begins=st.lists(st.integers(0, 2**61 - 5), min_size=1, max_size=40),
+    width=st.sampled_from([1, 2, 5, 130, 1000, 5000]),
+    threads=st.integers(1, 3),
+    data=st.data(),
+)
+def test_each_row_of_a_table_begins_where_it_is_told_to(name, key, begins, width, threads, data):
+    numbers = data.draw(parameters[name])
+    out = np.full((len(begins), 4 * width), np.nan, dtype=np.float32)
+    kernel(name)(out, key, 4 * np.array(begins), *numbers, threads=threads)
+    for row, block in zip(out, begins, strict=True):
         assert_same_bits(row, by_reference(name, key, 4 * block, 4 * width, *numbers))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_millions_of_draws_are_the_references(name):
+def test_millions_of_draws_are_the_references(name, threads):
     out = np.empty(2**22, dtype=np.float32)
-    kernel(name)(out, 12345, 2**33 + 1, *PLAIN[name])
+    kernel(name)(out, 12345, 2**33 + 1, *PLAIN[name], threads=threads)
     assert_same_bits(out, by_reference(name, 12345, 2**33 + 1, out.size, *PLAIN[name]))
 
 
@@ -83,7 +102,7 @@ def test_millions_of_draws_are_the_references(name):
     seed=st.integers(-(2**63), 2**63 - 1),
     text=st.text(max_size=20),
     start=starts,
-    size=st.sampled_from([registry.WORTH_LOADING, pool.SLAB, 2 * pool.SLAB]),
+    size=st.sampled_from([blocks._SHARED, blocks.PAST_CACHE, registry.WORTH_LOADING, 2**20]),
     beside=st.integers(-5, 5),
     threads=st.sampled_from([1, 2, 4]),
 )
@@ -125,8 +144,8 @@ def test_a_draw_from_an_even_interval_is_the_references(end, key, start):
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("gap", range(1, 17, 3))
 def test_a_long_array_may_begin_anywhere_in_a_line_of_the_cache(name, gap):
-    whole = np.full(draws._PAST_CACHE + 40, 7, dtype=np.float32)
-    out = whole[gap : gap + draws._PAST_CACHE + 9]
+    whole = np.full(blocks.PAST_CACHE + 40, 7, dtype=np.float32)
+    out = whole[gap : gap + blocks.PAST_CACHE + 9]
     kernel(name)(out, 5, 0, *PLAIN[name])
     assert_same_bits(out, by_reference(name, 5, 0, out.size, *PLAIN[name]))
     assert (whole[:gap] == 7).all()
@@ -159,11 +178,14 @@ def test_neither_neighbour_of_the_array_is_written(name):
     assert not whole[30:].any()
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_an_array_of_another_type_is_no_reason_to_compile_again(name):
-    with pytest.raises(TypeError, match="No matching definition"):
-        kernel(name)(np.zeros(8), 0, 0, *PLAIN[name])
+@pytest.mark.parametrize("out", [np.zeros(8), np.zeros(16, dtype=np.float32)[::2], np.zeros((4, 8), "f4").T], ids=str)
+def test_memory_that_is_no_run_of_float32_is_refused(out):
+    with pytest.raises(TypeError, match="draws go to contiguous float32; got"):
+        kernel("uniform")(out, 0, 0, 0.0, 1.0)
+    assert not out.any()
 
 
-def test_the_loops_have_the_names_that_the_registry_looks_for():
-    assert all(callable(getattr(draws, name)) for name in TRANSFORMS)
+def test_every_distribution_has_a_loop_and_a_transform():
+    assert set(drawing.DISTRIBUTIONS) == set(TRANSFORMS)
+    assert all(callable(getattr(draws, name)) for name in drawing.DISTRIBUTIONS)
+    assert [len(PLAIN[name]) for name in drawing.DISTRIBUTIONS] == list(drawing.NUMBERS)

@@ -23,9 +23,9 @@ from evenflow.random import Stream
 print(sha256(Stream(0, "a").uniform(2**20)).hexdigest(), "numba" in sys.modules)
 """
 COMPILE = """
-from evenflow.kernels import draws, jit
-loop = jit.compiled(draws.uniform, "void(float32[:, ::1], uint64, uint64[::1], float64, float64)")
-print("cached" if sum(loop.stats.cache_hits.values()) else "compiled")
+from evenflow.kernels import draw_rows, drawing, jit
+loop = jit.callback(draw_rows.rows_of(drawing.UNIFORM, 0))
+print("cached" if loop.cache_hits else "compiled")
 """
 
 

@@ -9,6 +9,7 @@ import torch
 
 from evenflow.kernels import batch_norm, pool, team
 from evenflow.norm import BatchNorm1d, BatchNorm2d
+from evenflow.random import Stream
 
 SHAPES = [(16, 64, 8, 8), (5000, 40), (9, 2, 200, 200)]
 
@@ -30,6 +31,18 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 assert output() == before
 sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+BEFORE_TORCH = """
+import sys
+from evenflow.kernels import team
+from evenflow.random import Stream
+
+before = Stream(0, "a").normal(2**20, threads=2)
+assert "torch" not in sys.modules
+import torch
+assert (Stream(0, "a").normal(2**20, threads=2) == before).all()
+assert team._team() is not None
 """
 
 
@@ -93,6 +106,22 @@ def test_the_team_takes_up_every_task_once():
         assert (mean == 0.25).all()
         assert (variance == 0.75).all()
         assert batches == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the pool does it")
+def test_draws_before_torch_is_loaded_are_no_reason_to_do_without_its_team():
+    subprocess.run([sys.executable, "-c", BEFORE_TORCH], check=True)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_pool_stands_in_for_large_draws_too(monkeypatch):
+    taken, share = [], pool.share
+    monkeypatch.setattr(team, "share", lambda *args, **options: (taken.append(args), share(*args, **options)))
+    by_team = Stream(0, "a").normal(2**20 + 1, threads=2)
+    assert len(taken) == 0 or sys.platform != "linux"
+    monkeypatch.setattr(team, "_team", lambda: None)
+    assert np.array_equal(Stream(0, "a").normal(2**20 + 1, threads=2), by_team)
+    assert taken
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")

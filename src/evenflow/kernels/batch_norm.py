@@ -59,7 +59,7 @@ class Work:
         """Run the loop, and take the call back."""
         for phases, tasks, threads in self._stages:
             call.phases, call.tasks, call.taken, call.done = phases, tasks, 0, 0
-            run_together(self._loop, call, threads)
+            run_together(self._loop, call.address, threads)
         call.kept = None
         self._spare.append(call)
 

@@ -1,9 +1,8 @@
-"""The draws of `evenflow.random`, which explains their mathematics, as loops over tables that give the same bits.
+"""The draws of `evenflow.random`, which explains their mathematics, as loops that give the same bits.
 
-What the loops inline is in this file, since Numba's cache looks only at the file of the loop to tell whether it is
-stale; of `memory` nothing tells it. Words are made in 64 bits, where a product of two has room, some hundred at a time,
-and turned into draws in 32, of which a vector has twice as many. `cos_sin` and `log` work on signed 32-bit
-integers, which every processor converts to float32 at full width.
+Words are made in 64 bits, where a product of two has room, some hundred at a time, and turned into draws in 32, of
+which a vector has twice as many. `cos_sin` and `log` work on signed 32-bit integers, which every processor converts to
+float32 at full width.
 
 Without the compiler the functions are plain Python on NumPy's scalars.
 """
@@ -13,8 +12,9 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from evenflow.kernels.drawing import ASIDE
 from evenflow.kernels.jit import primitive, widest
-from evenflow.kernels.memory import pour, settle
+from evenflow.kernels.memory import pour
 
 F32 = np.float32
 I32 = np.int32
@@ -22,7 +22,8 @@ U32 = np.uint32
 U64 = np.uint64
 F64 = np.float64
 Floats = NDArray[np.float32]
-Blocks = NDArray[np.uint64]
+Numbers = NDArray[np.float64]
+Pairs = NDArray[np.uint64]
 Block = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 State = tuple[np.uint64, np.uint64, np.uint64, np.uint64, np.uint64, np.uint64]
 Words = NDArray[np.uint32]
@@ -56,8 +57,6 @@ _F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9 = map(F32, (
 _MIDDLE, _MIDDLE_ROOT, _LIMIT = F32(3.25), F32(3.5), F32(6.5)
 # With no smaller tail than this, -ln(4 q (1 - q)) is at most 6.44.
 _END = 4e-4
-# Numbers from which they go past the cache, by way of so many that are made in it.
-_PAST_CACHE, _ASIDE = 2**18, 2**9
 
 
 @primitive
@@ -92,7 +91,7 @@ def turned(product: np.uint64) -> np.uint64:
 
 
 @primitive
-def word_pairs(pairs: NDArray[np.uint64], key: np.uint64, block: np.uint64) -> None:
+def word_pairs(pairs: Pairs, key: np.uint64, block: np.uint64) -> None:
     """Fill an array with the words of whole blocks of a stream, from `block` on, the first of each two in its low half.
 
     A product has the halves of such a pair, in the other order.
@@ -221,35 +220,33 @@ def hand_over(line: Floats, out: Floats, past: bool) -> None:
             out[i] = line[i]
 
 
-def uniform(out: Floats, key: np.uint64, blocks: Blocks, low: float, high: float) -> None:
-    """Fill rows of whole blocks, each from its own block on, with draws from U[low, high)."""
-    bottom, top = F32(low), F32(high)
+@primitive
+def uniform(
+    out: Floats, key: np.uint64, block: np.uint64, numbers: Numbers, past: bool, pairs: Pairs, aside: Floats
+) -> None:
+    """Fill whole blocks, from `block` on, with draws from U[low, high), the `numbers`."""
+    bottom, top = F32(numbers[0]), F32(numbers[1])
     width, last = top - bottom, np.nextafter(top, bottom)
-    pairs, aside = np.empty(_ASIDE // 2, dtype=np.uint64), np.empty(_ASIDE, dtype=np.float32)
     source = pairs.view(U32)
-    for row in range(out.shape[0]):
-        for done in range(0, out.shape[1], _ASIDE):
-            count = min(_ASIDE, out.shape[1] - done)
-            word_pairs(pairs[: count // 2], key, blocks[row] + U64(done // 4))
-            uniform_line(source, aside, bottom, width, last)
-            hand_over(aside, out[row, done : done + count], out.shape[1] >= _PAST_CACHE)
-    if out.shape[1] >= _PAST_CACHE:
-        settle()
+    for done in range(0, out.size, ASIDE):
+        count = min(ASIDE, out.size - done)
+        word_pairs(pairs[: count // 2], key, block + U64(done // 4))
+        uniform_line(source, aside, bottom, width, last)
+        hand_over(aside, out[done : done + count], past)
 
 
-def normal(out: Floats, key: np.uint64, blocks: Blocks, mean: float, std: float) -> None:
-    """Fill rows of whole blocks, each from its own block on, with draws from N(mean, std^2)."""
-    centre, scale = F32(mean), F32(std)
-    pairs, aside = np.empty(_ASIDE // 2, dtype=np.uint64), np.empty(_ASIDE, dtype=np.float32)
+@primitive
+def normal(
+    out: Floats, key: np.uint64, block: np.uint64, numbers: Numbers, past: bool, pairs: Pairs, aside: Floats
+) -> None:
+    """Fill whole blocks, from `block` on, with draws from N(mean, std^2), the `numbers`."""
+    mean, std = F32(numbers[0]), F32(numbers[1])
     source = pairs.view(U32)
-    for row in range(out.shape[0]):
-        for done in range(0, out.shape[1], _ASIDE):
-            count = min(_ASIDE, out.shape[1] - done)
-            word_pairs(pairs[: count // 2], key, blocks[row] + U64(done // 4))
-            normal_line(source, aside, centre, scale)
-            hand_over(aside, out[row, done : done + count], out.shape[1] >= _PAST_CACHE)
-    if out.shape[1] >= _PAST_CACHE:
-        settle()
+    for done in range(0, out.size, ASIDE):
+        count = min(ASIDE, out.size - done)
+        word_pairs(pairs[: count // 2], key, block + U64(done // 4))
+        normal_line(source, aside, mean, std)
+        hand_over(aside, out[done : done + count], past)
 
 
 @primitive
@@ -270,25 +267,23 @@ def central_line(
         line[4 * i + 3] = confined(quantile(w3, left, right, share, ends, even) * std + mean, low, high)
 
 
-def central(
-    out: Floats, key: np.uint64, blocks: Blocks, left: float, right: float, share: float,
-    mean: float, std: float, bottom: float, top: float,
-) -> None:  # fmt: skip
-    """Fill rows of whole blocks with draws from N(mean, std^2) inside [bottom, top], which are float32 numbers."""
-    centre, scale, low, high = F32(mean), F32(std), F32(bottom), F32(top)
+@primitive
+def central(out: Floats, key: np.uint64, block: np.uint64, numbers: Numbers, past: bool, aside: Floats) -> None:
+    """Fill whole blocks, from `block` on, with draws from N(mean, std^2) inside [low, high], which are float32 numbers.
+
+    The `numbers` are those of `evenflow.random.central.parameters`.
+    """
+    left, right, share = numbers[0], numbers[1], numbers[2]
+    mean, std, low, high = F32(numbers[3]), F32(numbers[4]), F32(numbers[5]), F32(numbers[6])
     near, even = min(left, right) > _END, left == right
-    aside = np.empty(_ASIDE, dtype=np.float32)
-    for row in range(out.shape[0]):
-        for done in range(0, out.shape[1], _ASIDE):
-            line, block = aside[: min(_ASIDE, out.shape[1] - done)], blocks[row] + U64(done // 4)
-            if near and even:
-                central_line(line, key, block, left, right, share, centre, scale, low, high, False, True)
-            elif near:
-                central_line(line, key, block, left, right, share, centre, scale, low, high, False, False)
-            elif even:
-                central_line(line, key, block, left, right, share, centre, scale, low, high, True, True)
-            else:
-                central_line(line, key, block, left, right, share, centre, scale, low, high, True, False)
-            hand_over(line, out[row, done : done + line.size], out.shape[1] >= _PAST_CACHE)
-    if out.shape[1] >= _PAST_CACHE:
-        settle()
+    for done in range(0, out.size, ASIDE):
+        line, first = aside[: min(ASIDE, out.size - done)], block + U64(done // 4)
+        if near and even:
+            central_line(line, key, first, left, right, share, mean, std, low, high, False, True)
+        elif near:
+            central_line(line, key, first, left, right, share, mean, std, low, high, False, False)
+        elif even:
+            central_line(line, key, first, left, right, share, mean, std, low, high, True, True)
+        else:
+            central_line(line, key, first, left, right, share, mean, std, low, high, True, False)
+        hand_over(line, out[done : done + line.size], past)

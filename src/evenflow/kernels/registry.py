@@ -3,12 +3,11 @@
 from typing import Any
 
 from evenflow.kernels.blocks import Draw, anywhere
+from evenflow.kernels.drawing import DISTRIBUTIONS
 
 # Measured: to load Numba takes 0.4 s, and to compile a kernel 0.4 to 1 s more where no cache has it. NumPy makes
 # this many draws in 4 to 8 ms, so ten layers of this size are not worth the wait.
 WORTH_LOADING = 2**19
-# How many numbers each kernel takes beside the address.
-_PARAMETERS = {"uniform": 2, "normal": 2, "central": 7}
 _loaded: dict[str, Draw | None] = {}
 
 
@@ -23,9 +22,9 @@ def find(name: str, count: int) -> Draw | None:
         count: How many draws.
 
     Returns:
-        A function `draw(out, key, start, *parameters)` that writes the draws `start` to `start + out.size` of the
-        stream `key` to a contiguous float32 array, or, of whole blocks, to a table with a start for each row. The
-        parameters are those of the function of that name in `evenflow.random`.
+        A function `draw(out, key, start, *parameters, threads=1)` that writes the draws `start` to `start + out.size`
+        of the stream `key` to a contiguous float32 array, or, of whole blocks, to a table with a start for each row.
+        The parameters are those of the function of that name in `evenflow.random`.
         It may be called from several threads at once.
 
     Examples:
@@ -33,7 +32,7 @@ def find(name: str, count: int) -> Draw | None:
         True
     """
     if name not in _loaded:
-        if name not in _PARAMETERS or count < WORTH_LOADING:
+        if name not in DISTRIBUTIONS or count < WORTH_LOADING:
             return None
         _loaded[name] = _load(name)
     return _loaded[name]
@@ -48,7 +47,7 @@ def _load(name: str) -> Draw | None:
     settings: Any = numba.config
     if settings.DISABLE_JIT:
         return None
-    from evenflow.kernels import draws, jit
+    from evenflow.kernels import draw_rows, drawing, draws, jit, memory
 
-    numbers = ", float64" * _PARAMETERS[name]
-    return anywhere(jit.compiled(getattr(draws, name), f"void(float32[:, ::1], uint64, uint64[::1]{numbers})"))
+    stamp = max(map(jit.stamp, (drawing, draws, jit, memory)))
+    return anywhere(jit.callback(draw_rows.rows_of(DISTRIBUTIONS.index(name), stamp)))

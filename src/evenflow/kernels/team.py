@@ -12,30 +12,29 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from evenflow.kernels.call import Call
 from evenflow.kernels.pool import share
 
 # A child that was forked has the memory of the team, and none of its threads.
 _home = os.getpid()
 
 
-def run_together(loop: Any, call: Call, threads: int) -> None:
-    """Call `loop(call)` in several threads at once; all have returned when this does.
+def run_together(loop: Any, address: int, threads: int) -> None:
+    """Call `loop(address)` in several threads at once; all have returned when this does.
 
     Args:
-        loop: A compiled callback, `jit.callback`. It takes pieces of the work from a counter in `call` until there are
-            no more, so that it does not matter how many threads come.
-        call: What it reads.
+        loop: A compiled callback, `jit.callback`. It takes pieces of the work from a counter until there are no more,
+            so that it does not matter how many threads come.
+        address: Where what it reads stands, with the counter.
         threads: At most so many.
     """
     if threads == 1:
-        loop.ctypes(call.address)
+        loop.ctypes(address)
         return
-    team = _team() if os.getpid() == _home else None
+    team = _team() if os.getpid() == _home and "torch" in sys.modules else None
     if team is None:
-        share(lambda *_: loop.ctypes(call.address), threads, threads, slab=1)
+        share(lambda *_: loop.ctypes(address), threads, threads, slab=1)
     else:
-        team(loop.address, call.address, threads, 0)
+        team(loop.address, address, threads, 0)
 
 
 @cache

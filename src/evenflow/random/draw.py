@@ -68,7 +68,11 @@ def draw(
     if isinstance(start, np.ndarray):
         work = _by_rows(draws, checked_starts(start, sizes), fill)
     else:
-        work = _from(draws.reshape(-1), checks.integer("start", start, low=0, high=LAST - count), fill)
+        flat, first = draws.reshape(-1), checks.integer("start", start, low=0, high=LAST - count)
+        if kernel is not None:
+            kernel(flat, key, first, *parameters, threads=workers)
+            return draws
+        work = _from(flat, first, fill)
     kernels.share(work, count, workers, slab=max(SLAB, count // (16 * workers) // 4 * 4))
     return draws
 
