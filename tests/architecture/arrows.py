@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "theory": BASE,
     "kernels": {"errors"},
     "random": BASE | {"kernels"},
-    "init": BASE | {"theory", "random"},
+    "init": BASE | {"theory", "random", "kernels"},
     "norm": BASE | {"kernels", "probe"},
     "clip": BASE | {"kernels"},
     "probe": BASE | {"theory", "kernels"},

@@ -87,11 +87,14 @@ def test_a_tensor_that_numpy_cannot_reach_gets_the_same_draws(name):
     assert torch.equal(mapped, expected.expand(2, 5))
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("drawn", [1, 7, 10**6])
-def test_the_sizes_of_the_pieces_do_not_show(monkeypatch, drawn):
+def test_the_sizes_of_the_pieces_do_not_show(monkeypatch, drawn, alone):
     expected = filled("normal_", torch.zeros(6, 5, 4))
     monkeypatch.setattr(fill, "_DRAWN", drawn)
-    monkeypatch.setattr(fill, "_COPIED", 3)
+    if alone:
+        monkeypatch.setattr(fill, "_ALONE", 3)
+        monkeypatch.setattr(fill, "torch_team", lambda: None)
     assert torch.equal(filled("normal_", torch.zeros(4, 5, 6).permute(2, 1, 0)), expected)
     assert torch.equal(filled("normal_", torch.zeros(6, 5, 4, dtype=torch.float64)).float(), expected)
 

@@ -123,14 +123,15 @@ def test_pieces_run_in_one_thread_each():
     assert sorted(found) == [(number, 1) for number in range(20)]
 
 
-def test_a_forked_process_makes_the_same_matrix():
+def test_a_forked_process_makes_the_same_numbers():
     script = """if True:
         import os, torch, evenflow as ef
         from evenflow.random import Stream
 
         def make():
             flat = ef.init.orthogonal_(torch.empty(400, 400), 2.0, stream=Stream(0, "fork"))
-            return [flat, ef.init.delta_orthogonal_(torch.empty(300, 300, 3), stream=Stream(0, "fork"))]
+            short = ef.init.normal_(torch.empty(2**20, dtype=torch.bfloat16), stream=Stream(0, "fork"))
+            return [flat, short, ef.init.delta_orthogonal_(torch.empty(300, 300, 3), stream=Stream(0, "fork"))]
 
         torch.set_num_threads(2)
         torch.zeros(10**6).mul_(2.0)

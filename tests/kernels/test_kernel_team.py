@@ -42,7 +42,7 @@ before = Stream(0, "a").normal(2**20, threads=2)
 assert "torch" not in sys.modules
 import torch
 assert (Stream(0, "a").normal(2**20, threads=2) == before).all()
-assert team._team() is not None
+assert team.torch_team() is not None
 """
 
 
@@ -66,7 +66,7 @@ def step(shape):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the pool does it")
 def test_torch_has_a_team_that_takes_loops_up():
     assert "OpenMP" in torch.__config__.parallel_info()
-    assert team._team() is not None
+    assert team.torch_team() is not None
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -77,7 +77,7 @@ def test_the_pool_stands_in_for_the_team_to_the_same_bits(monkeypatch, shape):
     monkeypatch.setattr(team, "share", lambda *args, **options: (taken.append(args), share(*args, **options)))
     by_team = step(shape)
     assert len(taken) == 0 or sys.platform != "linux"
-    monkeypatch.setattr(team, "_team", lambda: None)
+    monkeypatch.setattr(team, "torch_team", lambda: None)
     by_pool = step(shape)
     assert taken
     assert all(map(torch.equal, by_team, by_pool))
@@ -119,7 +119,7 @@ def test_the_pool_stands_in_for_large_draws_too(monkeypatch):
     monkeypatch.setattr(team, "share", lambda *args, **options: (taken.append(args), share(*args, **options)))
     by_team = Stream(0, "a").normal(2**20 + 1, threads=2)
     assert len(taken) == 0 or sys.platform != "linux"
-    monkeypatch.setattr(team, "_team", lambda: None)
+    monkeypatch.setattr(team, "torch_team", lambda: None)
     assert np.array_equal(Stream(0, "a").normal(2**20 + 1, threads=2), by_team)
     assert taken
 

@@ -19,16 +19,17 @@ from torch import Tensor
 from evenflow.init.interval import inside
 from evenflow.init.sharded import Rows, own, own_rows
 from evenflow.init.source import as_stream
+from evenflow.kernels import torch_team
 from evenflow.random import Stream
 from evenflow.uncompiled import uncompiled
 
 # From a stream, a shape, and the keywords `start`, `out` and `threads` of the stream's methods.
 Draw = Callable[..., NDArray[np.floating]]
 
-# Elements drawn at once, which bounds the memory beside the tensor, and copied at once: as many as torch copies in the
-# calling thread. Its threads and those that draw would take turns, and keep each other from the processors.
+# Elements drawn and copied at once, which bounds the memory beside the tensor; and those that torch copies in the
+# calling thread. Where its threads do not draw, others do, and they would keep each other from the processors.
 _DRAWN = 2**20
-_COPIED = 2**15
+_ALONE = 2**15
 
 
 def fill_uniform(
@@ -40,7 +41,7 @@ def fill_uniform(
 
     def draw(source: Stream, shape: tuple[int, ...], **place: Any) -> NDArray[np.floating]:
         draws = source.uniform(shape, low, high, **place)
-        return draws if bounds is None else np.clip(draws, *bounds)
+        return draws if bounds is None else np.clip(draws, *bounds, out=draws)
 
     return _fill(tensor, draw, generator, stream)
 
@@ -113,7 +114,7 @@ def _fill_rows(tensor: Tensor, rows: Rows, draw: Draw, source: Stream) -> None:
 
 def _copy(draws: Tensor, piece: Tensor) -> None:
     flat = draws.view(-1)
-    for start, part in _pieces(piece, _COPIED if piece.is_cpu else _DRAWN):
+    for start, part in _pieces(piece, _ALONE if piece.is_cpu and torch_team() is None else _DRAWN):
         part.copy_(flat[start : start + part.numel()].view(part.shape))
 
 

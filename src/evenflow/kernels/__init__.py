@@ -6,5 +6,6 @@ Importing this package does not load Numba: `find` does, when a draw is large en
 from evenflow.kernels.many import loops, worth_loading
 from evenflow.kernels.pool import share
 from evenflow.kernels.registry import find
+from evenflow.kernels.team import torch_team
 
-__all__ = ["find", "loops", "share", "worth_loading"]
+__all__ = ["find", "loops", "share", "torch_team", "worth_loading"]

@@ -30,15 +30,23 @@ def run_together(loop: Any, address: int, threads: int) -> None:
     if threads == 1:
         loop.ctypes(address)
         return
-    team = _team() if os.getpid() == _home and "torch" in sys.modules else None
-    if team is None:
+    region = torch_team()
+    if region is None:
         share(lambda *_: loop.ctypes(address), threads, threads, slab=1)
     else:
-        team(loop.address, address, threads, 0)
+        region(loop.address, address, threads, 0)
+
+
+def torch_team() -> Any:
+    """Return what calls a function in C in several threads of torch's, or None where these cannot be had.
+
+    They are missing in a forked child, where what torch itself does in several threads waits for ever.
+    """
+    return _region() if os.getpid() == _home and "torch" in sys.modules else None
 
 
 @cache
-def _team() -> Any:
+def _region() -> Any:
     """Return GNU OpenMP's call for a parallel region, from the library that torch has loaded; None if there is none.
 
     LLVM's and Intel's libraries offer it too, on Linux.
