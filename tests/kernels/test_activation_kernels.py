@@ -56,16 +56,16 @@ def test_torch_is_no_more_exact(act):
     assert np.abs(run(values, act, x) - exact).max() <= max(1.1 * theirs, 2 * np.finfo(np.float32).eps)
 
 
-def test_exponential_is_within_an_ulp():
+def test_exponential_is_within_little_more_than_an_ulp():
     @numba.njit(error_model="numpy")
     def loop(x, y):
         for i in range(x.size):
             y[i] = activations.exp32(x[i])
 
-    x = np.linspace(-87, 88, 200_001, dtype=np.float32)
+    x = np.linspace(-87, 88, 2_000_001, dtype=np.float32)
     y, exact = np.empty_like(x), np.exp(x.astype(np.float64))
     loop(x, y)
-    assert (np.abs(y - exact) <= 1.0 * np.spacing(exact.astype(np.float32))).all()
+    assert (np.abs(y - exact) <= 1.1 * np.spacing(exact.astype(np.float32))).all()
 
 
 @pytest.mark.parametrize("name", ["exp", "phi", "density", "tanh", "leak"])

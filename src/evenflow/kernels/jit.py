@@ -27,6 +27,16 @@ def primitive(function: Function) -> Function:
     return inlined
 
 
+def fused(function: Function) -> Function:
+    """Mark an inlined function whose products may be added without being rounded before.
+
+    The last bit then depends on the processor.
+    """
+    inline: Any = numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})
+    inlined: Function = inline(function)
+    return inlined
+
+
 def reduction(function: Function) -> Function:
     """Mark an inlined function whose sums may be taken in as many parts as a vector has places.
 

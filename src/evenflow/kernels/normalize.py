@@ -17,7 +17,7 @@ import numpy as np
 from evenflow.kernels.activations import activate
 from evenflow.kernels.call import AFTER, AGAIN, BEFORE, DONE, LINES, SUM, TAKEN, WRITE, Call
 from evenflow.kernels.elements import F64, U64, argument, narrow, widen
-from evenflow.kernels.jit import primitive, reduction
+from evenflow.kernels.jit import primitive, reduction, widest
 from evenflow.kernels.memory import carray, next_of, planes_at, pointer, rows_at
 from evenflow.kernels.per_channel import (
     FACTOR,
@@ -82,6 +82,7 @@ def write_planes(
     n0: int, n1: int, c0: int, c1: int, lines: Array,
 ) -> None:  # fmt: skip
     """Write the outputs, over the inputs if they go `here`: one array, or the loop would not be vectorised."""
+    widest()
     for n in range(n0, n1):
         for c in range(c0, c1):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]

@@ -37,6 +37,7 @@ def sum_gradient_planes(
     Where it is to be stashed, it is left for `write_gradient_planes` as the gradient of the residual or of the input.
     """
     clear(c0, c1, sums)
+    widest()
     for n in range(n0, n1):
         for c in range(c0, c1):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
@@ -97,6 +98,7 @@ def write_gradient_planes(
     n0: int, n1: int, c0: int, c1: int, lines: Array,
 ) -> None:  # fmt: skip
     """Write the gradients of the input and of the residual."""
+    widest()
     for n in range(n0, n1):
         for c in range(c0, c1):
             near, a, b = lines[NEAR, c], lines[FACTOR, c], lines[OFFSET, c]
