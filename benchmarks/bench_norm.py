@@ -45,7 +45,7 @@ def pair(channels: int, dims: int, activation: str) -> dict[str, nn.Module]:
 
 def race(
     shape: tuple[int, ...], label: str = "", activation: str = "relu", dtype: torch.dtype = torch.float32,
-    layout: torch.memory_format = torch.contiguous_format, rounds: int = 9,
+    layout: torch.memory_format = torch.contiguous_format, rounds: int = 15,
 ) -> dict[str, float]:  # fmt: skip
     """Time a forward and a backward pass of each, and print how fast a copy is."""
     x = torch.randn(shape).to(dtype).to(memory_format=layout).requires_grad_()

@@ -1,10 +1,8 @@
 """From tensors to the memory that the kernels go through, and back."""
 
-import ctypes
-import sys
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any, NamedTuple, NoReturn
+from functools import lru_cache
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -14,13 +12,12 @@ from evenflow.kernels import batch_norm as kernels
 from evenflow.kernels.call import Call
 from evenflow.norm.activations import ACTIVATIONS
 from evenflow.norm.formula import Parts
+from evenflow.norm.reuse import empty_like
 
 _NUMBERS = {name: number for number, name in enumerate((None, *ACTIVATIONS))}
 EXACT = (torch.float32, torch.float64)
 """What small batches are computed in by torch's kernel."""
 _ELEMENTS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "uint16"}
-# Memory of at least this size comes from the system as pages that are empty, and is given back as soon as it is freed.
-_FRESH_BYTES, _HUGE_PAGE, _MADV_HUGEPAGE = 2**22, 2**21, 14
 
 
 class Running(NamedTuple):
@@ -48,14 +45,12 @@ class Kernel:
         stride: Theirs.
         dtype: Theirs.
         is_dense: Whether the kernel goes through their memory as it is.
-        is_large: Whether memory for an output is new to the process.
     """
 
     shape: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
     is_dense: bool
-    is_large: bool
     forward: kernels.Work
     forward_given: kernels.Work
     backward: kernels.Work
@@ -108,7 +103,7 @@ def forward(
     """
     x, weight, bias, residual = parts
     dense = _dense(x, found)
-    y = dense if here else _empty(dense, found)
+    y = dense if here else empty_like(dense)
     used = torch.empty((2, x.shape[1]), dtype=torch.float64, device=x.device)
     work = found.forward
     if moments is not None:
@@ -143,7 +138,7 @@ def backward(found: Kernel, dy: Tensor, parts: Parts, moments: Tensor, eps: floa
     """
     x, weight, bias, residual = parts
     dense = _dense(x, found)
-    dx, dr = _empty(dense, found), None if residual is None else _empty(dense, found)
+    dx, dr = empty_like(dense), None if residual is None else empty_like(dense)
     dy = _laid_out_as(dense, dy)
     work = found.backward_given if given else found.backward
     call = work.take()
@@ -182,8 +177,7 @@ def _kernel(
         way(*sizes, given=given, threads=threads) for way in (found.forward, found.backward) for given in (False, True)
     )
     forward, forward_given, backward, backward_given = works
-    is_large = size * dtype.itemsize >= _FRESH_BYTES
-    return Kernel(shape, stride, dtype, is_dense, is_large, forward, forward_given, backward, backward_given)
+    return Kernel(shape, stride, dtype, is_dense, forward, forward_given, backward, backward_given)
 
 
 def _fill(
@@ -285,27 +279,3 @@ def _laid_out_as(x: Tensor, other: Tensor) -> Tensor:
     if other.dtype == x.dtype and other.stride() == x.stride() and other.shape == x.shape:
         return other
     return torch.empty_like(x).copy_(other.detach())
-
-
-def _empty(like: Tensor, found: Kernel) -> Tensor:
-    """Return memory to write to. Large memory is new, and the system fills it in large pages if it is asked to.
-
-    Small pages take longer than all else: 18 ms for 51 MB, which are written in 2 where the pages are there, and in 6
-    where they are large.
-    """
-    y = torch.empty_like(like)
-    if found.is_large and (advise := _advise()) is not None:
-        start, stop = -(-y.data_ptr() // _HUGE_PAGE), (y.data_ptr() + y.nbytes) // _HUGE_PAGE
-        if start < stop:
-            advise(start * _HUGE_PAGE, (stop - start) * _HUGE_PAGE, _MADV_HUGEPAGE)
-    return y
-
-
-@cache
-def _advise() -> Any:
-    """Return Linux's `madvise`. It is advice: what it answers makes no difference."""
-    if sys.platform != "linux":
-        return None
-    advise = ctypes.CDLL(None).madvise
-    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return advise
