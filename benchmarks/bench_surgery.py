@@ -94,6 +94,7 @@ def main() -> None:
     images = torch.randn(8, 3, 96, 96)
     race("ResNet-18, 8 images of 3 x 96 x 96", images, torch.contiguous_format)
     race("the same, channels last", images, torch.channels_last)
+    race("ResNet-18, 32 images of 3 x 160 x 160", torch.randn(32, 3, 160, 160), torch.contiguous_format)
 
 
 if __name__ == "__main__":

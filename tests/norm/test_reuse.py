@@ -85,7 +85,7 @@ def test_a_compiler_or_a_saved_tensor_never_sees_numbers_change():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([2**20, 2**20 + 1, 3 * 2**20])), min_size=1, max_size=25))
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([2**21, 2**21 + 1, 3 * 2**20])), min_size=1, max_size=25))
 def test_no_two_tensors_share_memory(steps):
     live = {}
     for place, count in steps:

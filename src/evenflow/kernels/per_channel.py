@@ -61,8 +61,16 @@ def coefficients(call: Any, number: Any, c0: int, c1: int, moments: Vectors, lin
 
 @primitive
 def begin(call: Any, number: Any, c0: int, c1: int, x: Array, first: Vector, moments: Vectors, lines: Array) -> None:
-    """Let the sums of each channel be about its first value, so that nothing cancels; or use given moments."""
+    """Let the sums of each channel be about its first value, so that nothing cancels; or use given moments.
+
+    Given running statistics are the moments.
+    """
     if math.isinf(call.count):
+        if call.running_mean != 0:
+            mean = carray(pointer(call.running_mean, number), c1)
+            variance = carray(pointer(call.running_var, number), c1)
+            for c in range(U64(c0), U64(c1)):
+                moments[MEAN, c], moments[VARIANCE, c] = mean[c], variance[c]
         coefficients(call, number, c0, c1, moments, lines)
     else:
         for c in range(c0, c1):

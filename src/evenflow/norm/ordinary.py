@@ -72,13 +72,13 @@ def run_ordinary(layer: Layer, x: Tensor, residual: Tensor | None, activation: s
 
 def _by_population(layer: Layer, parts: Parts, activation: str | None) -> Tensor | None:
     """Normalise by the running statistics, where no gradient is wanted."""
-    mean, variance = layer._buffers.get("running_mean"), layer._buffers.get("running_var")
-    if mean is None or variance is None or torch.is_grad_enabled():
+    if torch.is_grad_enabled():
         return None
-    found = arrays.kernel(parts, activation)
-    if found is None or not (_is_vector(mean, layer.num_features) and _is_vector(variance, layer.num_features)):
+    running = _running(layer, parts.x)
+    found = None if running is None else arrays.kernel(parts, activation)
+    if running is None or found is None:
         return None
-    return arrays.forward(found, parts, torch.stack((mean, variance)).double(), layer.eps)[0]
+    return arrays.evaluate(found, parts, running, layer.eps)
 
 
 def _by_batch(layer: Layer, parts: Parts, activation: str | None) -> Tensor | None:

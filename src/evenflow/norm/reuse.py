@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LARGE = 2**22
+LARGE = 2**23
 """Bytes from which memory is lent: what is smaller is seldom given back to the system."""
 _HUGE_PAGE = 2**21
 # Bytes that are kept as they are, which saves the time of telling the system that it may have them, and in all.
