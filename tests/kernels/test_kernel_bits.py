@@ -178,6 +178,12 @@ def test_neither_neighbour_of_the_array_is_written(name):
     assert not whole[30:].any()
 
 
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_rows_of_no_draws_are_drawn_in_no_time(name):
+    kernel(name)(np.empty((3, 0), dtype=np.float32), 0, np.zeros(3, dtype=np.int64), *PLAIN[name], threads=2)
+    kernel(name)(np.empty(0, dtype=np.float32), 0, 1, *PLAIN[name], threads=2)
+
+
 @pytest.mark.parametrize("out", [np.zeros(8), np.zeros(16, dtype=np.float32)[::2], np.zeros((4, 8), "f4").T], ids=str)
 def test_memory_that_is_no_run_of_float32_is_refused(out):
     with pytest.raises(TypeError, match="draws go to contiguous float32; got"):

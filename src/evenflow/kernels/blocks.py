@@ -35,6 +35,8 @@ def anywhere(loop: Any) -> Draw:
     def draw(out: Floats, key: int, start: int | Starts, *numbers: float, threads: int = 1) -> None:
         if out.dtype != np.float32 or not out.flags.c_contiguous:
             raise TypeError(f"draws go to contiguous float32; got {out.dtype} with the strides {out.strides}")
+        if out.size == 0:
+            return
         if isinstance(start, np.ndarray):
             fill(out, out.shape[1], key, (start // 4).astype(np.uint64), numbers, threads)
             return
@@ -53,7 +55,7 @@ def anywhere(loop: Any) -> Draw:
                 cut[:] = block[first % 4 :][: cut.size]
 
     def fill(out: Floats, width: int, key: int, blocks: Blocks, numbers: tuple[float, ...], threads: int) -> None:
-        rows = max(1, _LEAST // max(1, width))
+        rows = max(1, _LEAST // width)
         call = Drawing(key=key, count=out.size, width=width, rows=rows, tasks=-(-blocks.size // rows))
         call.out, call.blocks, call.past = out.ctypes.data, blocks.ctypes.data, out.size >= PAST_CACHE
         call.numbers[: len(numbers)] = numbers
