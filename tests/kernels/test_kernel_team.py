@@ -33,6 +33,33 @@ assert output() == before
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
+FORK_BEFORE_THE_IMPORT = """
+import os, sys, torch
+
+torch.set_num_threads(2)
+torch.randn(10**6).exp()
+child = os.fork()
+if child == 0:
+    from evenflow import init
+    from evenflow.norm import BatchNorm2d
+    from evenflow.random import Stream
+    with torch.no_grad():
+        Stream(0, "a").normal(2**20, threads=2)
+        init.normal_(torch.empty(1024, 1024))
+        init.normal_(torch.empty(1024, 1024, dtype=torch.bfloat16))
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+STUB = """
+import sys, types
+from evenflow.random import Stream
+
+sys.modules["torch"] = types.ModuleType("torch")
+Stream(0, "a").normal(2**20, threads=2)
+"""
+
 BEFORE_TORCH = """
 import sys
 from evenflow.kernels import team
@@ -125,5 +152,17 @@ def test_the_pool_stands_in_for_large_draws_too(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_child_does_not_wait_for_the_team_of_its_parent():
-    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
+@pytest.mark.parametrize("script", [FORK, FORK_BEFORE_THE_IMPORT], ids=["imported before", "imported after"])
+def test_a_forked_child_does_not_wait_for_the_team_of_its_parent(script):
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_stand_in_for_torch_has_no_team():
+    subprocess.run([sys.executable, "-c", STUB], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_a_process_knows_that_it_is_a_copy_until_it_runs_a_program():
+    script = "from evenflow.kernels.team import _is_forked; import os; assert not _is_forked(); child = os.fork()"
+    script += "\nif child == 0: os._exit(0 if _is_forked() else 1)\nassert os.waitpid(child, 0)[1] == 0"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -62,11 +62,13 @@ def test_memory_that_something_uses_is_not(hold):
     assert lent().data_ptr() == address
 
 
-def test_shared_memory_is_of_no_more_concern():
+def test_memory_that_is_shared_from_now_on_lies_elsewhere():
     y = lent().fill_(1)
     y.share_memory_()
+    others = [lent().fill_(2) for _ in range(3)]
     assert y.is_shared()
     assert (y == 1).all()
+    assert all((other == 2).all() for other in others)
 
 
 @linux

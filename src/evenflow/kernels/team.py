@@ -8,14 +8,26 @@ import ctypes
 import os
 import sys
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from evenflow.kernels.pool import share
 
-# A child that was forked has the memory of the team, and none of its threads.
-_home = os.getpid()
+_FORKED = 0x40  # PF_FORKNOEXEC of Linux
+
+
+def _is_forked() -> bool:
+    """Tell whether this process is the copy of another, as far as the system says."""
+    try:
+        flags = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
+    except OSError:
+        return False
+    return bool(int(flags) & _FORKED)
+
+
+# A child that was forked has the memory of the team, and none of its threads. Where torch was there before this module,
+# another process may have loaded it.
+_home = None if "torch" in sys.modules and _is_forked() else os.getpid()
 
 
 def run_together(loop: Any, address: int, threads: int) -> None:
@@ -40,9 +52,10 @@ def run_together(loop: Any, address: int, threads: int) -> None:
 def torch_team() -> Any:
     """Return what calls a function in C in several threads of torch's, or None where these cannot be had.
 
-    They are missing in a forked child, where what torch itself does in several threads waits for ever.
+    They are missing in a forked child, where what torch itself does in several threads waits for ever. A forked process
+    in which torch was loaded first of all counts as such a child.
     """
-    return _region() if os.getpid() == _home and "torch" in sys.modules else None
+    return _region() if os.getpid() == _home and "torch._C" in sys.modules else None
 
 
 @cache
@@ -53,8 +66,7 @@ def _region() -> Any:
     """
     if sys.platform != "linux":
         return None
-    spec = find_spec("torch")
-    folders = [Path(place) / "lib" for place in (spec and spec.submodule_search_locations) or ()]
+    folders = [Path(place) / "lib" for place in getattr(sys.modules["torch"], "__path__", ())]
     beside = [str(path) for folder in folders for path in sorted(folder.glob("lib[gi]*omp*.so*"))]
     for name in (*beside, "libgomp.so.1", "libiomp5.so", "libomp.so"):
         try:
