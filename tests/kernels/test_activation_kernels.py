@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from evenflow.kernels import activations
 from evenflow.norm.activations import activate, carry_back
@@ -66,6 +67,18 @@ def test_exponential_is_within_little_more_than_an_ulp():
     y, exact = np.empty_like(x), np.exp(x.astype(np.float64))
     loop(x, y)
     assert (np.abs(y - exact) <= 1.1 * np.spacing(exact.astype(np.float32))).all()
+
+
+def test_the_normal_distribution_function_is_as_near_as_it_says():
+    @numba.njit(error_model="numpy")
+    def loop(x, y):
+        for i in range(x.size):
+            y[i] = activations.phi32(x[i])
+
+    x = np.linspace(-8, 8, 1_000_001, dtype=np.float32)
+    y = np.empty_like(x)
+    loop(x, y)
+    assert np.abs(y - special.ndtr(x.astype(np.float64))).max() <= 1.6e-7
 
 
 @pytest.mark.parametrize("name", ["exp", "phi", "density", "tanh", "leak"])

@@ -72,7 +72,7 @@ def test_memory_that_is_shared_from_now_on_lies_elsewhere():
 
 
 @linux
-def test_a_compiler_or_a_saved_tensor_never_sees_numbers_change():
+def test_what_is_kept_of_a_step_never_changes():
     """A layer's output and gradient stay as they are while later steps write to what was freed."""
     layer = BatchNorm2d(64, activation="relu")
     x = torch.randn(SHAPE, requires_grad=True)

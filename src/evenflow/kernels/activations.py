@@ -55,7 +55,7 @@ exp = by_type(F32, exp32, exp64)
 
 @fused
 def phi32(x: np.float32) -> np.float32:
-    """Return the standard normal distribution function within 1.5e-7, and 0 and 1 where that is nearer."""
+    """Return the standard normal distribution function within 1.6e-7, and 0 and 1 where that is nearer."""
     near = x if x > -_PHI_END else -_PHI_END
     near = near if near < _PHI_END else _PHI_END
     u = near * near * _PHI_SCALE - _ONE

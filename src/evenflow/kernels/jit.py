@@ -22,9 +22,7 @@ def primitive(function: Function) -> Function:
     Division follows IEEE, as NumPy's does: Python's check for a zero divisor is a branch, and no loop with a branch
     is vectorised. There is no `fastmath`, and LLVM fuses no multiplication with an addition unless it is told to.
     """
-    inline: Any = numba.njit(forceinline=True, error_model="numpy")
-    inlined: Function = inline(function)
-    return inlined
+    return _inlined(function, set())
 
 
 def fused(function: Function) -> Function:
@@ -32,9 +30,7 @@ def fused(function: Function) -> Function:
 
     The last bit then depends on the processor.
     """
-    inline: Any = numba.njit(forceinline=True, error_model="numpy", fastmath={"contract"})
-    inlined: Function = inline(function)
-    return inlined
+    return _inlined(function, {"contract"})
 
 
 def reduction(function: Function) -> Function:
@@ -42,7 +38,11 @@ def reduction(function: Function) -> Function:
 
     The parts depend on the processor, not on anything else.
     """
-    inline: Any = numba.njit(forceinline=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+    return _inlined(function, {"reassoc", "contract", "nsz"})
+
+
+def _inlined(function: Function, allowed: set[str]) -> Function:
+    inline: Any = numba.njit(forceinline=True, error_model="numpy", fastmath=allowed)
     inlined: Function = inline(function)
     return inlined
 
